@@ -1,0 +1,23 @@
+// Node can require() an ES module. So does this file once it is transformed; saying it here keeps TypeScript
+// from asking for the types of a plain JavaScript file.
+const { startEtcd, startDynalite, startDynamoDBLocal, stopAll } = require("../../scripts/engines.mjs");
+
+/** Starts the engines all tests share, except those that the environment says run already. */
+export default async function startEngines(): Promise<void> {
+  const engines = [
+    ["ETCD_ENDPOINTS", startEtcd],
+    ["DYNAMODB_ENDPOINT", startDynamoDBLocal],
+    ["DYNALITE_ENDPOINT", startDynalite],
+  ] as const;
+  const started = await Promise.allSettled(
+    engines.map(async ([variable, start]) => {
+      // jest's workers inherit the environment.
+      process.env[variable] ||= (await start()).endpoint;
+    }),
+  );
+  const failed = started.find(result => result.status === "rejected");
+  if (failed) {
+    await stopAll();
+    throw failed.reason;
+  }
+}

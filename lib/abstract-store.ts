@@ -1,0 +1,503 @@
+import { Session, type SessionData, Store } from "express-session";
+import { StoreError } from "./errors.js";
+import { type Callback, deliver } from "./internal/bridge.js";
+import { SessionCodec } from "./internal/codec.js";
+import { expiryOf } from "./internal/expiry.js";
+import { digest, KeySpace } from "./internal/keys.js";
+import { LoadedSessions } from "./internal/loaded.js";
+import { Operation } from "./internal/operation.js";
+import { misuse, type Rule } from "./internal/options.js";
+import {
+  type Awaitable,
+  type Extension,
+  isPromise,
+  type ScannedRecord,
+  type StoredRecord,
+  UNREADABLE,
+  type WriteResult,
+} from "./internal/record.js";
+import { type SaveContext, save } from "./internal/save.js";
+import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
+import { TimeSlice } from "./internal/time-slice.js";
+import { VersionSource } from "./internal/versions.js";
+
+/** The last argument of a method that is used with a promise. */
+export interface CallOptions {
+  /** Cancels the call: its promise rejects with the signal's reason. A write that was sent may still happen. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A session as `all()` lists it. */
+export type ListedSession = SessionData & { id: string };
+
+/** Event `conflict`: a save met a record that was not the one that had been loaded. */
+export interface ConflictEvent {
+  /** `gone`: destroyed meanwhile, nothing was written. `merged`: changed meanwhile, both changes were kept. */
+  reason: "gone" | "merged";
+  /** For `merged`: the keys that both sides changed, where the value of the later save was kept. */
+  keys: string[];
+  /** A digest of the sid; the sid is a credential. */
+  sidHash: string;
+}
+
+/** Event `corrupt`: a record that does not decode to an object. It counts as absent and stays where it is. */
+export interface CorruptEvent {
+  sidHash: string;
+  cause: unknown;
+}
+
+/**
+ * The contract of the stores, once: a backend adds the primitives at the end of this class, which speak of records,
+ * while the public methods speak of sessions.
+ *
+ * Every method takes a callback or, without one, returns a promise. A callback is called once and never
+ * synchronously. Wrong arguments give a `TypeError`, everything else that fails a {@link StoreError}.
+ *
+ * Emits `conflict` ({@link ConflictEvent}), `corrupt` ({@link CorruptEvent}) and, for failed background work and only
+ * if somebody listens, `error`.
+ */
+export abstract class AbstractStore extends Store {
+  /** What every key begins with, as it was given. */
+  readonly prefix: string;
+
+  readonly #settings: StoreSettings;
+  readonly #keys: KeySpace;
+  readonly #codec: SessionCodec;
+  readonly #saveContext: SaveContext;
+  readonly #loaded = new LoadedSessions();
+  readonly #running = new Set<Promise<unknown>>();
+  #closing: Promise<void> | undefined;
+
+  /**
+   * @param options - the shared options and those of the backend
+   * @param ownRules - what the backend's own options must be
+   * @param touchAfter - the default of `touchAfter` in seconds, if it is not the automatic one
+   * @throws TypeError for an unknown or ill-typed option
+   */
+  protected constructor(options: StoreOptions, ownRules: Record<string, Rule> = {}, touchAfter?: number) {
+    super();
+    this.#settings = settingsOf(new.target.name, options, ownRules, touchAfter);
+    this.prefix = this.#settings.prefix;
+    this.#keys = new KeySpace(this.prefix);
+    this.#codec = new SessionCodec(this.#settings.serializer, this.#keys, (sid, cause) =>
+      this.#report("corrupt", { sidHash: digest(sid), cause } satisfies CorruptEvent),
+    );
+    this.#saveContext = {
+      settings: this.#settings,
+      codec: this.#codec,
+      versions: new VersionSource(),
+      write: (key, record, expected, operation) =>
+        this.#guard(() => this._write(key, record, expected, operation)),
+      remove: (key, operation) => this.#guard(() => this._remove(key, operation)),
+    };
+  }
+
+  /** The session of `sid`; `null` if there is none, it has expired, or its record cannot be read. */
+  override get(sid: string, callback: Callback<SessionData | null>): void;
+  override get(sid: string, options?: CallOptions): Promise<SessionData | null>;
+  override get(sid: string, last?: CallOptions | Callback<SessionData | null>): unknown {
+    return this.#run(last, operation => {
+      const key = this.#keyOf(sid);
+      const record = this.#read(key, operation);
+      return isPromise(record)
+        ? record.then(found => this.#found(sid, key, found))
+        : this.#found(sid, key, record);
+    });
+  }
+
+  /**
+   * Saves a session. One that was loaded from this store (or saved before, for a `Session`) is saved conditionally:
+   * not at all if it was destroyed meanwhile, merged if it was changed (option `conflict`). Anything else starts a
+   * new record. A session whose expiry is past is removed.
+   */
+  override set(sid: string, session: SessionData, callback: Callback<void>): void;
+  override set(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
+  override set(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
+    return this.#run(last, operation => this.#set(sid, session, operation));
+  }
+
+  /** Removes a session. One that does not exist is fine. */
+  override destroy(sid: string, callback: Callback<void>): void;
+  override destroy(sid: string, options?: CallOptions): Promise<void>;
+  override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
+    return this.#run(last, operation => {
+      const key = this.#keyOf(sid);
+      return this.#guard(() => this._remove(key, operation));
+    });
+  }
+
+  /** Prolongs a session and changes nothing else. It never shortens one, and does nothing for one that is gone. */
+  override touch(sid: string, session: SessionData, callback: Callback<void>): void;
+  override touch(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
+  override touch(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
+    return this.#run(last, operation => this.#touch(sid, session, operation));
+  }
+
+  /** All live sessions, each with its `id`. Holds them all in memory: `entries()` does not. */
+  override all(callback: Callback<ListedSession[]>): void;
+  override all(options?: CallOptions): Promise<ListedSession[]>;
+  override all(last?: CallOptions | Callback<ListedSession[]>): unknown {
+    return this.#runListing(last, async signal => {
+      const sessions: ListedSession[] = [];
+      for await (const [sid, session] of this.#entries(signal))
+        sessions.push(Object.assign(session, { id: sid }));
+      return sessions;
+    });
+  }
+
+  /** The ids of all live sessions. Does not decode the sessions. */
+  ids(callback: Callback<string[]>): void;
+  ids(options?: CallOptions): Promise<string[]>;
+  ids(last?: CallOptions | Callback<string[]>): unknown {
+    return this.#runListing(last, async signal => {
+      const sids: string[] = [];
+      for await (const page of this.#livePages(signal)) {
+        for (const { key, record } of page) {
+          const sid = this.#codec.sidOf(key, record);
+          if (sid !== undefined) sids.push(sid);
+        }
+      }
+      return sids;
+    });
+  }
+
+  /** How many live sessions there are. Does not decode the sessions. */
+  override length(callback: Callback<number>): void;
+  override length(options?: CallOptions): Promise<number>;
+  override length(last?: CallOptions | Callback<number>): unknown {
+    return this.#runListing(last, async signal => {
+      let count = 0;
+      for await (const page of this.#livePages(signal)) count += page.length;
+      return count;
+    });
+  }
+
+  /** Removes every session of this prefix, and of no other. */
+  override clear(callback: Callback<void>): void;
+  override clear(options?: CallOptions): Promise<void>;
+  override clear(last?: CallOptions | Callback<void>): unknown {
+    return this.#runListing(last, async signal => {
+      for await (const page of this.#pages(signal)) {
+        await this.#step(signal, operation =>
+          this._removeAll(
+            page.map(({ key }) => key),
+            operation,
+          ),
+        );
+      }
+    });
+  }
+
+  /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
+  async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
+    this.#assertOpen();
+    yield* this.#entries(signalOf(options));
+  }
+
+  /** Succeeds if the backend can be reached and used. */
+  ping(callback: Callback<void>): void;
+  ping(options?: CallOptions): Promise<void>;
+  ping(last?: CallOptions | Callback<void>): unknown {
+    return this.#run(last, operation => this.#guard(() => this._ping(operation)));
+  }
+
+  /**
+   * Waits for the operations under way, then frees what the store opened itself; an injected client stays open.
+   * Whatever is called afterwards fails with `ERR_STORE_CLOSED`; a second `close()` is fine.
+   */
+  close(callback: Callback<void>): void;
+  close(): Promise<void>;
+  close(callback?: Callback<void>): unknown {
+    this.#closing ??= Promise.allSettled(this.#running).then(() => this._close());
+    return deliver(this.#closing, callback);
+  }
+
+  /** Makes the `Session` of a request; called by express-session with what `get` returned. */
+  override createSession(
+    req: Parameters<Store["createSession"]>[0],
+    data: SessionData,
+  ): ReturnType<Store["createSession"]> {
+    const session = super.createSession(req, data);
+    this.#loaded.carryOver(data, session);
+    return session;
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) {
+      throw new StoreError("ERR_STORE_CLOSED", "The session store was closed and cannot be used any more.");
+    }
+  }
+
+  /** Runs one operation within its time limit and delivers its outcome. */
+  #run<T>(
+    last: CallOptions | Callback<T> | undefined,
+    work: (operation: Operation) => Awaitable<T>,
+  ): Promise<T> | undefined {
+    const callback = typeof last === "function" ? last : undefined;
+    let outcome: Awaitable<T>;
+    try {
+      this.#assertOpen();
+      const operation = new Operation(this.#settings.timeoutMs, signalOf(last));
+      outcome = work(operation);
+      if (isPromise(outcome)) outcome = this.#track(operation.limit(outcome));
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    return deliver(outcome, callback);
+  }
+
+  /** Runs work of many steps: the time limit is that of each step, not of the whole. */
+  #runListing<T>(
+    last: CallOptions | Callback<T> | undefined,
+    work: (signal: AbortSignal | undefined) => Promise<T>,
+  ): Promise<T> | undefined {
+    const callback = typeof last === "function" ? last : undefined;
+    let outcome: Promise<T>;
+    try {
+      this.#assertOpen();
+      outcome = this.#track(work(signalOf(last)));
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    return deliver(outcome, callback);
+  }
+
+  #step<T>(signal: AbortSignal | undefined, work: (operation: Operation) => Awaitable<T>): Awaitable<T> {
+    const operation = new Operation(this.#settings.timeoutMs, signal);
+    const outcome = this.#guard(() => work(operation));
+    return isPromise(outcome) ? operation.limit(outcome) : outcome;
+  }
+
+  #track<T>(promise: Promise<T>): Promise<T> {
+    this.#running.add(promise);
+    const done = () => this.#running.delete(promise);
+    promise.then(done, done);
+    return promise;
+  }
+
+  /** Calls a primitive; what fails there, other than in a way that has a code, is an unavailable backend. */
+  #guard<T>(primitive: () => Awaitable<T>): Awaitable<T> {
+    try {
+      const result = primitive();
+      return isPromise(result) ? Promise.resolve(result).catch(unavailable) : result;
+    } catch (error) {
+      return unavailable(error);
+    }
+  }
+
+  #keyOf(sid: unknown): string {
+    if (typeof sid !== "string" || sid === "") {
+      // The value is not shown: it may be a sid in a wrapper.
+      throw new TypeError(
+        `Expected \`sid\` to be a non-empty string, got ${sid === "" ? "an empty one" : typeof sid}`,
+      );
+    }
+    return this.#keys.keyOf(sid);
+  }
+
+  #read(key: string, operation: Operation): Awaitable<StoredRecord | undefined> {
+    return this.#guard(() => this._read(key, operation));
+  }
+
+  #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
+    if (record === undefined || record.expiresAt <= this.#settings.now()) return null;
+    const remembered = (session: SessionData | null) => {
+      if (session !== null) this.#loaded.remember(session, sid, record, this.#codec.textOf(key, record));
+      return session;
+    };
+    const session = this.#codec.decode(key, record, sid);
+    return isPromise(session) ? session.then(remembered) : remembered(session);
+  }
+
+  async #set(sid: string, session: SessionData, operation: Operation): Promise<void> {
+    const key = this.#keyOf(sid);
+    assertSession(session);
+    // Serialized now, not when its turn comes: the request may go on changing the session.
+    const serialized = this.#codec.serialize(session);
+    let loaded = this.#loaded.find(sid, session);
+    if (loaded === undefined && session instanceof Session) {
+      // A new session of a request: its next save must not bring it back if it is destroyed in between.
+      loaded = this.#loaded.remember(session, sid, undefined, "");
+    }
+    const before = loaded?.lastSave;
+    const saved = (async () => {
+      const held = await serialized;
+      await before;
+      return await save(this.#saveContext, key, sid, session, held, loaded, operation);
+    })();
+    if (loaded !== undefined) loaded.lastSave = saved.then(noop, noop);
+    const outcome = await saved;
+    if (outcome.reason === "written") return;
+    const keys = outcome.reason === "merged" ? outcome.keys : [];
+    this.#report("conflict", { reason: outcome.reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
+  }
+
+  async #touch(sid: string, session: SessionData, operation: Operation): Promise<void> {
+    const key = this.#keyOf(sid);
+    assertSession(session);
+    if (this.#settings.disableTouch) return;
+    const stored = this.#loaded.find(sid, session)?.stored;
+    const now = this.#settings.now();
+    let createdAt = stored?.record.createdAt;
+    if (createdAt === undefined && this.#settings.expiry.absoluteTimeoutMs !== undefined) {
+      createdAt = (await this.#read(key, operation))?.createdAt;
+      if (createdAt === undefined) return;
+    }
+    const { expiresAt, slack, touchAfterMs } = expiryOf(
+      session,
+      createdAt ?? now,
+      now,
+      this.#settings.expiry,
+    );
+    if (expiresAt <= now) return;
+    if (stored !== undefined) {
+      const moved = expiresAt - stored.expiresAt;
+      if (moved < 0 || moved < touchAfterMs) return;
+    }
+    const extension: Extension = { expiresAt, slack, now };
+    const extended = await this.#guard(() => this._extend(key, extension, stored?.record, operation));
+    if (extended && stored !== undefined) stored.expiresAt = Math.max(stored.expiresAt, expiresAt);
+  }
+
+  /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
+  async *#pages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
+    let operation = new Operation(this.#settings.timeoutMs, signal);
+    const pages = this._scan(this.#keys.start, () => operation)[Symbol.asyncIterator]();
+    const slice = new TimeSlice();
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        operation = new Operation(this.#settings.timeoutMs, signal);
+        const next = await operation.limit(Promise.resolve(this.#guard(() => pages.next())));
+        if (next.done) return;
+        yield next.value.filter(({ key }) => this.#keys.owns(key));
+        await slice.rest();
+      }
+    } finally {
+      // Not awaited: a scan that hangs must not keep its caller from going on.
+      pages.return?.().then(undefined, () => {});
+    }
+  }
+
+  async *#livePages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
+    for await (const page of this.#pages(signal)) {
+      const now = this.#settings.now();
+      yield page.filter(({ record }) => record !== UNREADABLE && record.expiresAt > now);
+    }
+  }
+
+  async *#entries(signal: AbortSignal | undefined): AsyncGenerator<[string, SessionData], void, undefined> {
+    for await (const page of this.#pages(signal)) {
+      const now = this.#settings.now();
+      for (const { key, record } of page) {
+        if (record.expiresAt <= now) continue;
+        const sid = this.#codec.sidOf(key, record);
+        const session = await this.#codec.decode(key, record, sid ?? key);
+        if (session !== null && sid !== undefined) yield [sid, session];
+      }
+    }
+  }
+
+  /** Emits on a later tick: a listener that throws must not fail the operation. */
+  #report(event: string, details: unknown): void {
+    if (this.listenerCount(event) > 0) process.nextTick(() => this.emit(event, details));
+  }
+
+  /** For backends: reports failed background work to whoever listens to `error`. */
+  protected _reportError(error: unknown): void {
+    this.#report("error", error);
+  }
+
+  /** For backends: the store's clock, in epoch milliseconds. */
+  protected _now(): number {
+    return this.#settings.now();
+  }
+
+  /*
+   * The primitives. Keys are strings that begin with the prefix and are at most 1,538 bytes long; the arguments are
+   * checked. What is expected to happen is a value, what is not is an exception. A primitive may return its result at
+   * once or as a promise. `operation.signal` is aborted when the caller no longer waits.
+   */
+
+  /** The record of a key, expired or not; `undefined` if there is none, {@link UNREADABLE} if it is not a record. */
+  protected abstract _read(key: string, operation: Operation): Awaitable<StoredRecord | undefined>;
+
+  /**
+   * Writes a record: whatever is stored if `expected` is undefined, else only if what is stored has the version of
+   * `expected`, checked and written in one atomic step. Otherwise nothing is written and the result has what is
+   * stored. `expected` is an object this backend returned or wrote earlier, so notes kept on it come back.
+   * Acknowledged only when it is as durable as the backend makes it.
+   */
+  protected abstract _write(
+    key: string,
+    record: StoredRecord,
+    expected: StoredRecord | undefined,
+    operation: Operation,
+  ): Awaitable<WriteResult>;
+
+  /**
+   * Moves the expiry of a record, in one atomic step, if {@link canExtend} says that it may; keeps its version and
+   * everything else. Returns whether it did. `seen` is the record as this process last saw it, if it did.
+   */
+  protected abstract _extend(
+    key: string,
+    extension: Extension,
+    seen: StoredRecord | undefined,
+    operation: Operation,
+  ): Awaitable<boolean>;
+
+  /** Removes a record. None to remove is fine. */
+  protected abstract _remove(key: string, operation: Operation): Awaitable<void>;
+
+  /**
+   * All records whose key begins with `start`, in pages of bounded size; expired ones may be among them. A record
+   * that is there during the whole scan is in exactly one page. `operation()` is that of the page being fetched.
+   */
+  protected abstract _scan(start: string, operation: () => Operation): AsyncIterable<ScannedRecord[]>;
+
+  /** Removes the records of a page of keys. Override it where the backend can do so in fewer requests. */
+  protected async _removeAll(keys: string[], operation: Operation): Promise<void> {
+    await Promise.all(keys.map(key => this._remove(key, operation)));
+  }
+
+  /** Fails if the backend cannot be used. Override it where a read does not tell. */
+  protected async _ping(operation: Operation): Promise<void> {
+    // A key that no sid has.
+    await this._read(`${this.#keys.start}%ping`, operation);
+  }
+
+  /** Frees what the store opened itself. Called once. */
+  protected async _close(): Promise<void> {}
+}
+
+const noop = () => {};
+
+function unavailable(error: unknown): never {
+  if (error instanceof StoreError || (error as Error | undefined)?.name === "AbortError") throw error;
+  throw new StoreError(
+    "ERR_STORE_UNAVAILABLE",
+    "The session store's backend failed or could not be reached; see `cause`.",
+    {
+      cause: error,
+    },
+  );
+}
+
+function assertSession(session: unknown): asserts session is SessionData {
+  if (typeof session !== "object" || session === null) {
+    throw new TypeError(
+      `Expected \`session\` to be an object, got ${session === null ? "null" : typeof session}`,
+    );
+  }
+}
+
+/** The signal among the options that stand in a callback's place. */
+function signalOf(last: unknown): AbortSignal | undefined {
+  if (last === undefined || typeof last === "function") return undefined;
+  if (typeof last !== "object" || last === null) throw misuse("callback", "a function, or { signal }", last);
+  const { signal } = last as CallOptions;
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
+    throw misuse("signal", "an AbortSignal", signal);
+  }
+  return signal;
+}

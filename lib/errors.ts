@@ -1,0 +1,40 @@
+/**
+ * The stable codes of {@link StoreError}. Compare `error.code`, not the message and not `instanceof`.
+ *
+ * - `ERR_SESSION_CONFLICT`: with `conflict: "error"`, another request changed the session since it was loaded.
+ * - `ERR_SESSION_TOO_LARGE`: the session does not fit into one record of the backend; the message says the limit.
+ * - `ERR_SESSION_SERIALIZE`: the serializer could not turn the session into a string.
+ * - `ERR_STORE_UNAVAILABLE`: the backend could not be reached or refused the request; see `cause`.
+ * - `ERR_STORE_TIMEOUT`: the backend did not answer within `timeoutMs`. A write may still have happened.
+ * - `ERR_STORE_CLOSED`: the store was used after `close()`.
+ * - `ERR_STORE_TABLE_MISSING`: the DynamoDB table does not exist; the message says how to create it.
+ */
+export type StoreErrorCode =
+  | "ERR_SESSION_CONFLICT"
+  | "ERR_SESSION_TOO_LARGE"
+  | "ERR_SESSION_SERIALIZE"
+  | "ERR_STORE_UNAVAILABLE"
+  | "ERR_STORE_TIMEOUT"
+  | "ERR_STORE_CLOSED"
+  | "ERR_STORE_TABLE_MISSING";
+
+/** A failed operation of a session store. Its message never contains a session id, which is a credential. */
+export class StoreError extends Error {
+  /** Stable across releases; the message is not. */
+  readonly code: StoreErrorCode;
+
+  /** @param options - `cause`: the error of the backend's client or of the serializer, if there is one */
+  constructor(code: StoreErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "StoreError";
+    this.code = code;
+  }
+}
+
+/** The error for a session that does not fit, with the size and the limit in one wording for all backends. */
+export function tooLarge(size: number, limit: number, what: string): StoreError {
+  return new StoreError(
+    "ERR_SESSION_TOO_LARGE",
+    `The session takes ${size} bytes; ${what} is ${limit} bytes. Keep less in the session, or choose a store with a higher limit.`,
+  );
+}

@@ -1,0 +1,23 @@
+export {
+  AbstractStore,
+  type CallOptions,
+  type ConflictEvent,
+  type CorruptEvent,
+  type ListedSession,
+} from "./abstract-store.js";
+export { StoreError, type StoreErrorCode } from "./errors.js";
+export type { Callback } from "./internal/bridge.js";
+export type { Serializer } from "./internal/codec.js";
+export type { Operation } from "./internal/operation.js";
+export {
+  type Awaitable,
+  canExtend,
+  decodeRecord,
+  type Extension,
+  encodeRecord,
+  type ScannedRecord,
+  type StoredRecord,
+  UNREADABLE,
+  type WriteResult,
+} from "./internal/record.js";
+export type { ConflictPolicy, StoreOptions } from "./internal/store-options.js";

@@ -1,0 +1,116 @@
+import type { SessionData } from "express-session";
+import { StoreError } from "../errors.js";
+import { refreshCookieExpiry } from "./expiry.js";
+import type { KeySpace } from "./keys.js";
+import type { Fields } from "./merge.js";
+import { type Awaitable, isPromise, type StoredRecord, UNREADABLE } from "./record.js";
+
+/** Turns sessions into strings and back. Either method may return a promise. */
+export interface Serializer {
+  stringify(session: object): Awaitable<string>;
+  parse(data: string): Awaitable<unknown>;
+}
+
+/** What stands between sessions and the data of their records. */
+export class SessionCodec {
+  readonly #serializer: Serializer;
+  readonly #keys: KeySpace;
+  readonly #onCorrupt: (sid: string, cause: unknown) => void;
+
+  constructor(serializer: Serializer, keys: KeySpace, onCorrupt: (sid: string, cause: unknown) => void) {
+    this.#serializer = serializer;
+    this.#keys = keys;
+    this.#onCorrupt = onCorrupt;
+  }
+
+  /** @throws StoreError `ERR_SESSION_SERIALIZE` */
+  serialize(session: object): Awaitable<string> {
+    try {
+      const text = this.#serializer.stringify(session);
+      return isPromise(text)
+        ? Promise.resolve(text).then(checkString).catch(failSerialize)
+        : checkString(text);
+    } catch (error) {
+      return failSerialize(error);
+    }
+  }
+
+  /** What the serializer makes of a text. @throws what it throws, and a TypeError for what is not an object */
+  parse(text: string): Awaitable<Fields> {
+    const session = this.#serializer.parse(text);
+    return isPromise(session) ? Promise.resolve(session).then(checkObject) : checkObject(session);
+  }
+
+  /** What of a session is kept: it, serialized and read back. @throws StoreError `ERR_SESSION_SERIALIZE` */
+  async fieldsOf(text: string): Promise<Fields> {
+    try {
+      return await this.parse(text);
+    } catch (error) {
+      return failSerialize(error);
+    }
+  }
+
+  /** The data of a record. The key of a long sid is a digest: its data begins with the sid, in a line of its own. */
+  pack(key: string, sid: string, text: string): string {
+    return this.#keys.isDigest(key) ? `${JSON.stringify(sid)}\n${text}` : text;
+  }
+
+  /** The serialized session in the data of a record. */
+  textOf(key: string, record: StoredRecord): string {
+    return this.#keys.isDigest(key) ? record.data.slice(record.data.indexOf("\n") + 1) : record.data;
+  }
+
+  /** The sid of a record; `undefined` if it should be in the data and is not. */
+  sidOf(key: string, record: StoredRecord): string | undefined {
+    if (!this.#keys.isDigest(key)) return this.#keys.sidOf(key);
+    try {
+      return JSON.parse(record.data.slice(0, Math.max(0, record.data.indexOf("\n"))));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * The session in a record, with the current expiry in its cookie; `null` and a report if it cannot be read.
+   *
+   * @param name - what to call the session in the report: its sid, or its key if the sid is not known
+   */
+  decode(key: string, record: StoredRecord, name: string): Awaitable<SessionData | null> {
+    const refreshed = (fields: Fields) => {
+      const session = fields as unknown as SessionData;
+      refreshCookieExpiry(session, record.expiresAt - record.slack);
+      return session;
+    };
+    const corrupt = (cause: unknown) => {
+      this.#onCorrupt(name, cause);
+      return null;
+    };
+    if (record === UNREADABLE) return corrupt(new TypeError("Not a record of this store"));
+    try {
+      const fields = this.parse(this.textOf(key, record));
+      return isPromise(fields) ? fields.then(refreshed).then(undefined, corrupt) : refreshed(fields);
+    } catch (cause) {
+      return corrupt(cause);
+    }
+  }
+}
+
+function checkString(text: unknown): string {
+  if (typeof text !== "string") throw new TypeError(`The serializer's stringify gave ${typeof text}`);
+  return text;
+}
+
+function failSerialize(cause: unknown): never {
+  throw new StoreError(
+    "ERR_SESSION_SERIALIZE",
+    "The session could not be serialized: keep only plain data in it (no cycles, no BigInt).",
+    { cause },
+  );
+}
+
+function checkObject(session: unknown): Fields {
+  if (typeof session !== "object" || session === null || Array.isArray(session)) {
+    throw new TypeError("The record does not hold an object");
+  }
+  return session as Fields;
+}

@@ -1,0 +1,51 @@
+import type { SessionData } from "express-session";
+import type { StoredRecord } from "./record.js";
+
+/** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
+export interface Loaded {
+  readonly sid: string;
+  /**
+   * The stored record as last seen, and its expiry, which a touch moves; `undefined` for a new session before its
+   * first save.
+   */
+  stored: { record: StoredRecord; expiresAt: number } | undefined;
+  /**
+   * The session as this request held it when it was loaded or last saved, serialized. Differs from what is stored
+   * after a merge: only what changed since this is this request's doing.
+   */
+  held: string;
+  /** Writes without an answer, version to `held`: one that is found stored later was ours. */
+  readonly unanswered: Map<string, string>;
+  /** The save before; saves of one session queue, so that it never conflicts with itself. */
+  lastSave: Promise<void> | undefined;
+}
+
+/** The memory of loaded sessions, by the object that the request holds. It lives as long as that object. */
+export class LoadedSessions {
+  readonly #loaded = new WeakMap<object, Loaded>();
+
+  /** Notes that `session` was read from, or is about to be written to, `sid`. */
+  remember(session: object, sid: string, record: StoredRecord | undefined, held: string): Loaded {
+    const loaded: Loaded = {
+      sid,
+      stored: record && { record, expiresAt: record.expiresAt },
+      held,
+      unanswered: new Map(),
+      lastSave: undefined,
+    };
+    this.#loaded.set(session, loaded);
+    return loaded;
+  }
+
+  /** What is remembered of `session`, unless it is used under another sid than it was loaded from. */
+  find(sid: string, session: object): Loaded | undefined {
+    const loaded = this.#loaded.get(session);
+    return loaded?.sid === sid ? loaded : undefined;
+  }
+
+  /** `Session` objects are made of the object that `get` returned: the memory goes along. */
+  carryOver(from: SessionData, to: object): void {
+    const loaded = this.#loaded.get(from);
+    if (loaded !== undefined) this.#loaded.set(to, loaded);
+  }
+}

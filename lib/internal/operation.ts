@@ -1,0 +1,75 @@
+import { StoreError } from "../errors.js";
+
+/** One call of a store's method: how long it may take, and whether its caller has given it up. */
+export class Operation {
+  readonly #timeoutMs: number;
+  readonly #callerSignal: AbortSignal | undefined;
+  #controller: AbortController | undefined;
+  #end: { reason: unknown } | undefined;
+
+  /** When the time is up, on the real clock (`Date.now()`), whatever clock the store runs on. */
+  readonly deadline: number;
+
+  constructor(timeoutMs: number, callerSignal?: AbortSignal) {
+    this.#timeoutMs = timeoutMs;
+    this.#callerSignal = callerSignal;
+    this.deadline = Date.now() + timeoutMs;
+    callerSignal?.throwIfAborted();
+  }
+
+  /** Aborted when the time is up or the caller cancels. Made when first asked for: most backends do not need it. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#end !== undefined) this.#controller.abort(this.#end.reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Whether the caller has had its answer (time-out, cancelled): nothing more must be begun on its behalf. */
+  get ended(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** @throws what the caller was told, if it was told something already */
+  throwIfEnded(): void {
+    if (this.#end !== undefined) throw this.#end.reason;
+  }
+
+  /** A promise that settles with `work`, or rejects when the time is up or the caller cancels, whichever is first. */
+  limit<T>(work: PromiseLike<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const stop = (reason: unknown) => {
+        this.#end = { reason };
+        settle();
+        reject(reason);
+        this.#controller?.abort(reason);
+      };
+      const cancel = () => stop(this.#callerSignal?.reason);
+      const timer = setTimeout(() => stop(timedOut(this.#timeoutMs)), this.deadline - Date.now());
+      const settle = () => {
+        clearTimeout(timer);
+        this.#callerSignal?.removeEventListener("abort", cancel);
+      };
+      if (this.#callerSignal?.aborted) cancel();
+      else this.#callerSignal?.addEventListener("abort", cancel, { once: true });
+      work.then(
+        value => {
+          settle();
+          resolve(value);
+        },
+        error => {
+          settle();
+          reject(error);
+        },
+      );
+    });
+  }
+}
+
+function timedOut(timeoutMs: number): StoreError {
+  return new StoreError(
+    "ERR_STORE_TIMEOUT",
+    `The session store's backend did not answer within ${timeoutMs} ms (option \`timeoutMs\`). A write may still have happened.`,
+  );
+}
