@@ -190,7 +190,7 @@ export abstract class AbstractStore extends Store {
 
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
-    this.#assertOpen();
+    this._assertOpen();
     yield* this.#entries(signalOf(options));
   }
 
@@ -222,7 +222,8 @@ export abstract class AbstractStore extends Store {
     return session;
   }
 
-  #assertOpen(): void {
+  /** For backends with methods of their own. @throws StoreError `ERR_STORE_CLOSED` */
+  protected _assertOpen(): void {
     if (this.#closing !== undefined) {
       throw new StoreError("ERR_STORE_CLOSED", "The session store was closed and cannot be used any more.");
     }
@@ -236,10 +237,10 @@ export abstract class AbstractStore extends Store {
     const callback = typeof last === "function" ? last : undefined;
     let outcome: Awaitable<T>;
     try {
-      this.#assertOpen();
+      this._assertOpen();
       const operation = new Operation(this.#settings.timeoutMs, signalOf(last));
       outcome = work(operation);
-      if (isPromise(outcome)) outcome = this.#track(operation.limit(outcome));
+      if (isPromise(outcome)) outcome = this._track(operation.limit(outcome));
     } catch (error) {
       outcome = Promise.reject(error);
     }
@@ -254,8 +255,8 @@ export abstract class AbstractStore extends Store {
     const callback = typeof last === "function" ? last : undefined;
     let outcome: Promise<T>;
     try {
-      this.#assertOpen();
-      outcome = this.#track(work(signalOf(last)));
+      this._assertOpen();
+      outcome = this._track(work(signalOf(last)));
     } catch (error) {
       outcome = Promise.reject(error);
     }
@@ -268,7 +269,8 @@ export abstract class AbstractStore extends Store {
     return isPromise(outcome) ? operation.limit(outcome) : outcome;
   }
 
-  #track<T>(promise: Promise<T>): Promise<T> {
+  /** For backends with methods of their own: `close()` waits for them. */
+  protected _track<T>(promise: Promise<T>): Promise<T> {
     this.#running.add(promise);
     const done = () => this.#running.delete(promise);
     promise.then(done, done);

@@ -86,6 +86,7 @@ export class EtcdStore extends AbstractStore {
     super(options, {
       client: {
         test: isEtcd3,
+        required: true,
         expected: "a client of the package `etcd3` (npm install etcd3): new Etcd3(...)",
       },
     });

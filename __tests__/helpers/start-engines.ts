@@ -1,5 +1,5 @@
-// Node can require() an ES module. So does this file once it is transformed; saying it here keeps TypeScript
-// from asking for the types of a plain JavaScript file.
+// require() of an ES module is fine with Node, unless it awaits at its top level, and is what jest's transform
+// makes of an import anyway. Written as an import, TypeScript would ask for the types of a JavaScript file.
 const { startEtcd, startDynalite, startDynamoDBLocal, stopAll } = require("../../scripts/engines.mjs");
 
 /** Starts the engines all tests share, except those that the environment says run already. */

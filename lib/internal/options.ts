@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 export interface Rule {
   test(value: unknown): boolean;
   expected: string;
+  required?: boolean;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -56,5 +57,9 @@ export function checkOptions(storeName: string, options: unknown, known: Record<
       throw misuse(name, `left out: ${storeName} knows only ${Object.keys(known).join(", ")}`, value);
     }
     if (value !== undefined && !rule.test(value)) throw misuse(name, rule.expected, value);
+  }
+  for (const [name, rule] of Object.entries(known)) {
+    const value = (options as Record<string, unknown>)[name];
+    if (rule.required && value === undefined) throw misuse(name, rule.expected, value);
   }
 }

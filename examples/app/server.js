@@ -1,0 +1,106 @@
+// Starts the example application:
+//
+//   SESSION_STORE    memory, file (the default), dynamodb or etcd; see store.js for the settings of each
+//   PORT             3000
+//   SESSION_SECRET   signs the cookies; by default a random one, kept in .data
+
+const { randomBytes } = require("node:crypto");
+const { once } = require("node:events");
+const { mkdirSync, readFileSync, writeFileSync } = require("node:fs");
+const { createServer } = require("node:http");
+const { join } = require("node:path");
+const { createApp } = require("./app.js");
+const { absoluteTimeout, createStore } = require("./store.js");
+
+const dataDir = join(__dirname, "../../.data");
+const STOP_TIMEOUT_MS = 10_000;
+
+/** Something the user can put right: its message is all there is to print. */
+class StartError extends Error {}
+
+async function start() {
+  const name = process.env.SESSION_STORE || "file";
+  const port = process.env.PORT || "3000";
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    throw new StartError(`PORT is "${port}": expected a number from 0 to 65535.`);
+  }
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const backend = openStore(name);
+
+  // Listening before the engine is known to answer would only give every visitor an error.
+  await backend.prepare?.().catch(error => unreachable(name, error, backend.hint));
+  await backend.store.ping().catch(error => unreachable(name, error, backend.hint));
+
+  const app = createApp(backend.store, { secret: sessionSecret(), absoluteTimeout });
+  const server = createServer(app).listen(Number(port));
+  await once(server, "listening").catch(error => {
+    if (error.code === "EADDRINUSE") {
+      throw new StartError(`Port ${port} is taken: set PORT to another one.`);
+    }
+    throw new StartError(`Cannot listen on port ${port}: ${error.message}`);
+  });
+  const storeName = backend.store.constructor.name;
+  console.log(`http://localhost:${server.address().port} is open, its sessions are in ${storeName}.`);
+  stopOnSignals(server, backend);
+}
+
+function openStore(name) {
+  try {
+    const backend = createStore(name, dataDir);
+    // What failed in the background, such as a clean-up, has nobody else to tell.
+    backend.store.on("error", error => console.error("In the background of the session store:", error));
+    return backend;
+  } catch (error) {
+    throw new StartError(error.message);
+  }
+}
+
+function unreachable(name, error, hint) {
+  const { cause } = error;
+  const lines = [
+    `The session store "${name}" cannot be used: ${error.message}`,
+    cause && `Cause: ${cause.message || cause.code}`,
+    hint,
+  ];
+  throw new StartError(lines.filter(Boolean).join("\n"));
+}
+
+/**
+ * Kept in a file, so that the cookies of yesterday are still good after a restart. Several machines that share their
+ * sessions must share the secret too: set SESSION_SECRET there.
+ */
+function sessionSecret() {
+  if (process.env.SESSION_SECRET) return process.env.SESSION_SECRET;
+  const file = join(dataDir, "session-secret");
+  try {
+    writeFileSync(file, randomBytes(32).toString("hex"), { flag: "wx", mode: 0o600 });
+  } catch (error) {
+    if (error.code !== "EEXIST") throw error;
+  }
+  const secret = readFileSync(file, "utf8");
+  if (secret.length < 32)
+    throw new StartError(`${file} holds no secret: delete it, and the next start makes one.`);
+  return secret;
+}
+
+function stopOnSignals(server, { store, closeClient }) {
+  let stopping = false;
+  const stop = async () => {
+    // npm passes on a Ctrl-C that the terminal has sent already.
+    if (stopping) return;
+    stopping = true;
+    // Requests under way may end, but not take forever.
+    setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS).unref();
+    await new Promise(closed => server.close(closed));
+    await store.close();
+    await closeClient?.();
+    // Without process.exit(): if anything were left open, it would show here.
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+}
+
+start().catch(error => {
+  console.error(error instanceof StartError ? error.message : error);
+  process.exit(1);
+});

@@ -1,0 +1,406 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { AbstractStore, type CallOptions } from "./abstract-store.js";
+import { StoreError, tooLarge } from "./errors.js";
+import { type Batchable, Batcher } from "./internal/batch.js";
+import { DynamoDBItems, type Item } from "./internal/dynamodb-items.js";
+import type { Operation } from "./internal/operation.js";
+import { rules } from "./internal/options.js";
+import { requirePeer } from "./internal/peers.js";
+import type { Extension, ScannedRecord, StoredRecord, WriteResult } from "./internal/record.js";
+import type { StoreOptions } from "./internal/store-options.js";
+
+const sdk = requirePeer<typeof import("@aws-sdk/client-dynamodb")>(
+  "@aws-sdk/client-dynamodb",
+  "dynamodb",
+  () => require("@aws-sdk/client-dynamodb"),
+);
+const lib = requirePeer<typeof import("@aws-sdk/lib-dynamodb")>("@aws-sdk/lib-dynamodb", "dynamodb", () =>
+  require("@aws-sdk/lib-dynamodb"),
+);
+
+/** The names of the attributes of an item. */
+export interface DynamoDBAttributes {
+  /** The partition key: prefix and sid. String. @defaultValue `"id"` */
+  id: string;
+  /** The serialized session. String. @defaultValue `"data"` */
+  data: string;
+  /** When the session expires. Number, epoch milliseconds. @defaultValue `"expires"` */
+  expires: string;
+  /** When DynamoDB may remove the item. Number, epoch seconds. @defaultValue `"ttl"` */
+  ttl: string;
+  /** When the session began. Number, epoch milliseconds. @defaultValue `"c"` */
+  created: string;
+  /** Names the last write. String. @defaultValue `"v"` */
+  version: string;
+  /** How much of `expires` is there so that touches can be skipped. Number, milliseconds. @defaultValue `"s"` */
+  slack: string;
+}
+
+/** The options of {@link DynamoDBStore}. */
+export interface DynamoDBStoreOptions extends StoreOptions {
+  /** A client of the AWS SDK v3. The store does not destroy it. */
+  client: DynamoDBClient | DynamoDBDocumentClient;
+  /** Name or ARN of the table. @defaultValue `"sessions"` */
+  tableName?: string | undefined;
+  /** Attribute names that differ from the defaults. */
+  attributes?: Partial<DynamoDBAttributes> | undefined;
+  /** Whether reads see every write that was acknowledged before. `false` halves their cost. @defaultValue `true` */
+  consistentRead?: boolean | undefined;
+}
+
+// Short names for what nobody looks up: a write costs one unit for each kilobyte, names included.
+const DEFAULT_ATTRIBUTES: DynamoDBAttributes = {
+  id: "id",
+  data: "data",
+  expires: "expires",
+  ttl: "ttl",
+  created: "c",
+  version: "v",
+  slack: "s",
+};
+const DEFAULT_TABLE_NAME = "sessions";
+
+/** DynamoDB's limits: an item, the keys of a BatchGetItem, the requests of a BatchWriteItem. */
+const MAX_ITEM_BYTES = 400 * 1024;
+const MAX_BATCH_GET = 100;
+const MAX_BATCH_WRITE = 25;
+
+const READ_REQUESTS = 8;
+const WRITE_LANES = 4;
+const SCAN_SEGMENTS = 4;
+
+/** Pauses before what a batch left unprocessed is asked for again: doubled each time, with jitter. */
+const FIRST_PAUSE_MS = 25;
+const MAX_PAUSE_MS = 1000;
+
+/** How long `createTable` waits for the table, and how often it asks. Seconds. */
+const CREATE_TABLE_WAIT = { maxWaitTime: 300, minDelay: 1, maxDelay: 5 };
+
+interface Read extends Batchable {
+  readonly operation: Operation;
+}
+
+/**
+ * Sessions in DynamoDB: one item each, removed by DynamoDB's TTL.
+ *
+ * @example
+ * const store = new DynamoDBStore({ client: new DynamoDBClient({ region: "eu-central-1" }), tableName: "sessions" });
+ * app.use(session({ store, secret, resave: false, saveUninitialized: false }));
+ */
+export class DynamoDBStore extends AbstractStore {
+  /** Name or ARN of the table. */
+  readonly tableName: string;
+  /** The names of the attributes. */
+  readonly attributes: Readonly<DynamoDBAttributes>;
+
+  readonly #client: DynamoDBDocumentClient;
+  readonly #consistentRead: boolean;
+  readonly #items: DynamoDBItems;
+  readonly #reads: Batcher<Read, Item | undefined>;
+
+  /** @throws TypeError for an unknown or ill-typed option */
+  constructor(options: DynamoDBStoreOptions) {
+    super(options, {
+      client: {
+        test: isClient,
+        required: true,
+        expected:
+          "a DynamoDBClient or DynamoDBDocumentClient of the AWS SDK v3 (npm install @aws-sdk/client-dynamodb)",
+      },
+      tableName: rules.nonEmptyString,
+      attributes: {
+        test: isAttributes,
+        expected: `an object with different names for some of ${Object.keys(DEFAULT_ATTRIBUTES).join(", ")}`,
+      },
+      consistentRead: rules.boolean,
+    });
+    this.tableName = options.tableName ?? DEFAULT_TABLE_NAME;
+    this.attributes = Object.freeze(withDefaults(options.attributes));
+    this.#items = new DynamoDBItems(this.attributes);
+    this.#consistentRead = options.consistentRead ?? true;
+    // A document client of our own over the injected one, so that its marshalling options do not matter.
+    this.#client = lib.DynamoDBDocumentClient.from(options.client as DynamoDBClient);
+    this.#reads = new Batcher({
+      send: reads => this.#sendReads(reads),
+      limits: () => ({ items: MAX_BATCH_GET, bytes: Number.POSITIVE_INFINITY, requests: READ_REQUESTS }),
+      repeatKeys: true,
+      isolate: error => ["ValidationException", "AccessDeniedException"].includes(nameOf(error)),
+    });
+  }
+
+  /**
+   * Creates the table if it does not exist (on-demand billing, partition key `attributes.id`), waits until it is
+   * active, and enables TTL on `attributes.ttl`. Safe to call again and from several processes at once. For set-up
+   * code: it needs permissions that an application should not have, and may take a minute.
+   *
+   * @throws StoreError if the request is refused, or a table is there whose key or TTL attribute is another
+   */
+  async createTable(options: CallOptions = {}): Promise<void> {
+    this._assertOpen();
+    const request = { abortSignal: options.signal as AbortSignal };
+    try {
+      await this.#createTable(request);
+    } catch (error) {
+      if (error instanceof StoreError || options.signal?.aborted) throw error;
+      throw new StoreError(
+        "ERR_STORE_UNAVAILABLE",
+        `The table "${this.tableName}" could not be created; see \`cause\`.`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  async #createTable(request: { abortSignal: AbortSignal }): Promise<void> {
+    const TableName = this.tableName;
+    const { id, ttl } = this.attributes;
+    const create = new sdk.CreateTableCommand({
+      TableName,
+      BillingMode: "PAY_PER_REQUEST",
+      AttributeDefinitions: [{ AttributeName: id, AttributeType: "S" }],
+      KeySchema: [{ AttributeName: id, KeyType: "HASH" }],
+    });
+    await this.#client.send(create, request).catch(unless("ResourceInUseException"));
+    await sdk.waitUntilTableExists({ client: this.#client, ...CREATE_TABLE_WAIT, ...request }, { TableName });
+    const { Table } = await this.#client.send(new sdk.DescribeTableCommand({ TableName }), request);
+    const keys = Table?.KeySchema?.map(key => key.AttributeName) ?? [];
+    if (keys.length !== 1 || keys[0] !== id) {
+      throw new StoreError(
+        "ERR_STORE_UNAVAILABLE",
+        `The table "${TableName}" has the key ${keys.join(", ")}, but the store needs the partition key "${id}" alone: choose another table, or set the option \`attributes.id\`.`,
+      );
+    }
+    // The table that is there may have TTL on already, or another process may be enabling it now.
+    const enable = new sdk.UpdateTimeToLiveCommand({
+      TableName,
+      TimeToLiveSpecification: { AttributeName: ttl, Enabled: true },
+    });
+    try {
+      await this.#client.send(enable, request);
+    } catch (error) {
+      // dynalite has no TTL at all.
+      if (nameOf(error) === "UnknownOperationException") return;
+      const describe = new sdk.DescribeTimeToLiveCommand({ TableName });
+      const { TimeToLiveDescription } = await this.#client.send(describe, request);
+      const { AttributeName, TimeToLiveStatus } = TimeToLiveDescription ?? {};
+      if (AttributeName !== ttl || !TimeToLiveStatus?.startsWith("ENABL")) throw error;
+    }
+  }
+
+  protected override async _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
+    const read = {
+      key,
+      size: 0,
+      operation,
+      get ended() {
+        return operation.ended;
+      },
+    };
+    return this.#items.recordOf(await this.#reads.add(read));
+  }
+
+  protected override async _write(
+    key: string,
+    record: StoredRecord,
+    expected: StoredRecord | undefined,
+    operation: Operation,
+  ): Promise<WriteResult> {
+    const item = this.#items.itemOf(key, record);
+    const size = this.#items.sizeOf(item);
+    if (size > MAX_ITEM_BYTES) throw tooLarge(size, MAX_ITEM_BYTES, "DynamoDB's limit for an item");
+    const condition = expected && {
+      ConditionExpression: "#version = :version",
+      ExpressionAttributeNames: { "#version": this.attributes.version },
+      ExpressionAttributeValues: { ":version": expected.version },
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
+    };
+    const put = new lib.PutCommand({ TableName: this.tableName, Item: item, ...condition });
+    try {
+      await this.#client.send(put, { abortSignal: operation.signal });
+      return { written: true };
+    } catch (error) {
+      if (nameOf(error) !== "ConditionalCheckFailedException") throw this.#explain(error);
+      const stored = (error as ConditionalCheckFailedException).Item;
+      // No item: it is gone, or the engine does not return it (dynalite, DynamoDB Local).
+      const current = stored ?? (await this.#getItem(key, true, operation));
+      return { written: false, current: this.#items.recordOf(current) };
+    }
+  }
+
+  protected override async _extend(
+    key: string,
+    extension: Extension,
+    _seen: StoredRecord | undefined,
+    operation: Operation,
+  ): Promise<boolean> {
+    const { expires, ttl, slack } = this.attributes;
+    const update = new lib.UpdateCommand({
+      TableName: this.tableName,
+      Key: { [this.attributes.id]: key },
+      UpdateExpression: "SET #expires = :expires, #ttl = :ttl, #slack = :slack",
+      // Neither comparison holds for an item that is not there.
+      ConditionExpression: "#expires > :now AND #expires <= :expires",
+      ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack },
+      ExpressionAttributeValues: {
+        ":expires": extension.expiresAt,
+        ":ttl": this.#items.ttlOf(extension.expiresAt),
+        ":slack": extension.slack,
+        ":now": extension.now,
+      },
+    });
+    try {
+      await this.#client.send(update, { abortSignal: operation.signal });
+      return true;
+    } catch (error) {
+      if (nameOf(error) === "ConditionalCheckFailedException") return false;
+      throw this.#explain(error);
+    }
+  }
+
+  protected override async _remove(key: string, operation: Operation): Promise<void> {
+    const remove = new lib.DeleteCommand({ TableName: this.tableName, Key: { [this.attributes.id]: key } });
+    await this.#client.send(remove, { abortSignal: operation.signal }).catch(this.#rethrow);
+  }
+
+  protected override async _removeAll(keys: string[], operation: Operation): Promise<void> {
+    const chunks: string[][] = [];
+    for (let from = 0; from < keys.length; from += MAX_BATCH_WRITE)
+      chunks.push(keys.slice(from, from + MAX_BATCH_WRITE));
+    const lane = async () => {
+      for (let chunk = chunks.pop(); chunk !== undefined; chunk = chunks.pop()) {
+        const requests = chunk.map(key => ({ DeleteRequest: { Key: { [this.attributes.id]: key } } }));
+        await this.#untilProcessed(requests, async left => {
+          const write = new lib.BatchWriteCommand({ RequestItems: { [this.tableName]: left } });
+          const { UnprocessedItems } = await this.#client.send(write, { abortSignal: operation.signal });
+          return UnprocessedItems?.[this.tableName] as typeof left | undefined;
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: WRITE_LANES }, lane)).catch(this.#rethrow);
+  }
+
+  protected override async *_scan(
+    start: string,
+    operation: () => Operation,
+  ): AsyncGenerator<ScannedRecord[]> {
+    const stop = new AbortController();
+    const fetchPage = async (segment: number, from?: Item) => {
+      const scan = new lib.ScanCommand({
+        TableName: this.tableName,
+        ConsistentRead: this.#consistentRead,
+        Segment: segment,
+        TotalSegments: SCAN_SEGMENTS,
+        ExclusiveStartKey: from,
+        ...(start !== "" && {
+          FilterExpression: "begins_with(#id, :start)",
+          ExpressionAttributeNames: { "#id": this.attributes.id },
+          ExpressionAttributeValues: { ":start": start },
+        }),
+      });
+      const { Items = [], LastEvaluatedKey } = await this.#client.send(scan, { abortSignal: stop.signal });
+      return { segment, items: Items, next: LastEvaluatedKey };
+    };
+    const pages = new Map<number, ReturnType<typeof fetchPage>>();
+    const begin = (segment: number, from?: Item) => {
+      const page = fetchPage(segment, from);
+      // Those that nobody comes to wait for, after another has failed.
+      page.catch(() => {});
+      pages.set(segment, page);
+    };
+    for (let segment = 0; segment < SCAN_SEGMENTS; segment++) begin(segment);
+    try {
+      while (pages.size > 0) {
+        operation().signal.addEventListener("abort", () => stop.abort(), { once: true });
+        const { segment, items, next } = await Promise.race(pages.values()).catch(this.#rethrow);
+        pages.delete(segment);
+        if (next !== undefined) begin(segment, next);
+        yield items.map(item => this.#items.scannedOf(item));
+      }
+    } finally {
+      stop.abort();
+    }
+  }
+
+  async #sendReads(reads: Read[]): Promise<(Item | undefined)[]> {
+    const [first, ...more] = reads as [Read, ...Read[]];
+    if (more.length === 0) return [await this.#getItem(first.key, this.#consistentRead, first.operation)];
+    const { id } = this.attributes;
+    const found = new Map<string, Item>();
+    const deadline = Math.max(...reads.map(({ operation }) => operation.deadline));
+    const abortSignal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
+    const keys = [...new Set(reads.map(({ key }) => key))].map(key => ({ [id]: key }));
+    await this.#untilProcessed(keys, async left => {
+      const table = { Keys: left, ConsistentRead: this.#consistentRead };
+      const get = new lib.BatchGetCommand({ RequestItems: { [this.tableName]: table } });
+      const { Responses, UnprocessedKeys } = await this.#client.send(get, { abortSignal });
+      for (const item of Responses?.[this.tableName] ?? []) found.set(item[id], item);
+      return UnprocessedKeys?.[this.tableName]?.Keys;
+    }).catch(this.#rethrow);
+    return reads.map(({ key }) => found.get(key));
+  }
+
+  async #getItem(key: string, consistent: boolean, operation: Operation): Promise<Item | undefined> {
+    const get = new lib.GetCommand({
+      TableName: this.tableName,
+      Key: { [this.attributes.id]: key },
+      ConsistentRead: consistent,
+    });
+    const { Item } = await this.#client.send(get, { abortSignal: operation.signal }).catch(this.#rethrow);
+    return Item;
+  }
+
+  /** Repeats a batch with what it left unprocessed (throttling, or an answer that grew too large). */
+  async #untilProcessed<T>(requests: T[], send: (left: T[]) => Promise<T[] | undefined>): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS;
+    for (let left: T[] | undefined = requests; ; ) {
+      left = await send(left);
+      if (left === undefined || left.length === 0) return;
+      await delay(pauseMs * (0.5 + Math.random() / 2));
+      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2);
+    }
+  }
+
+  readonly #rethrow = (error: unknown): never => {
+    throw this.#explain(error);
+  };
+
+  #explain(error: unknown): unknown {
+    if (nameOf(error) !== "ResourceNotFoundException") return error;
+    const { id, ttl } = this.attributes;
+    return new StoreError(
+      "ERR_STORE_TABLE_MISSING",
+      `The DynamoDB table "${this.tableName}" does not exist: create it with \`await store.createTable()\`, or in your infrastructure code with the partition key "${id}" (string) and TTL on "${ttl}".`,
+      { cause: error },
+    );
+  }
+}
+
+function withDefaults(attributes: Partial<DynamoDBAttributes> = {}): DynamoDBAttributes {
+  const given = Object.entries(attributes).filter(([, name]) => name !== undefined);
+  return { ...DEFAULT_ATTRIBUTES, ...Object.fromEntries(given) };
+}
+
+function isAttributes(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (!Object.keys(value).every(name => Object.hasOwn(DEFAULT_ATTRIBUTES, name))) return false;
+  const names = Object.values(withDefaults(value));
+  return names.every(name => typeof name === "string" && name !== "") && new Set(names).size === names.length;
+}
+
+function isClient(value: unknown): boolean {
+  const client = value as Partial<DynamoDBClient> | null | undefined;
+  return typeof client?.send === "function" && typeof client.middlewareStack?.clone === "function";
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : "";
+}
+
+function unless(name: string) {
+  return (error: unknown) => {
+    if (nameOf(error) !== name) throw error;
+  };
+}

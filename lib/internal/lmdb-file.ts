@@ -1,0 +1,130 @@
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, realpathSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import type { Database as LmdbDatabase, RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
+import { StoreError } from "../errors.js";
+import { requirePeer } from "./peers.js";
+
+const lmdb = requirePeer<typeof import("lmdb")>("lmdb", "file", () => require("lmdb"));
+
+const OWNER_ONLY_FOLDER = 0o700;
+const OWNER_ONLY_FILE = 0o600;
+
+/**
+ * An LMDB file begins with two pages that each hold, after their header, a magic number, the version of the format,
+ * and further on the page size (`MDB_meta` in mdb.c).
+ */
+const META = { magicAt: 24, versionAt: 28, pageSizeAt: 48, bytes: 52 };
+const LMDB_MAGIC = 0xbeefc0de;
+const LMDB_DATA_VERSION = 2;
+
+/** Opened environments by path: LMDB must not open a file twice in one process (its locks would be lost). */
+const opened = new Map<string, LmdbFile>();
+
+/** One LMDB environment with the two tables of the file store, shared by all stores of this process on its path. */
+export class LmdbFile {
+  /** Key to record. */
+  readonly records: LmdbDatabase<string, Buffer>;
+  /** Expiry, then key: what the clean-up has to look at, in order. */
+  readonly expiries: LmdbDatabase<Buffer, Buffer>;
+
+  readonly #path: string;
+  readonly #environment: RootDatabase;
+  readonly #pending = new Set<Promise<unknown>>();
+  #users = 0;
+
+  private constructor(path: string) {
+    this.#path = path;
+    this.#environment = lmdb.open({
+      path,
+      noSubdir: true,
+      maxDbs: 2,
+      // A commit is acknowledged when it is synced, not when other transactions can see it.
+      overlappingSync: false,
+      permissionsMode: OWNER_ONLY_FILE,
+    } as RootDatabaseOptionsWithPath);
+    this.records = this.#environment.openDB("records", { keyEncoding: "binary", encoding: "string" });
+    this.expiries = this.#environment.openDB("expiries", { keyEncoding: "binary", encoding: "binary" });
+  }
+
+  /** Opens the file, or shares it if this process has it open. Every call needs a {@link release}. */
+  static open(path: string): LmdbFile {
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY_FOLDER });
+      const realPath = join(realpathSync(dirname(path)), basename(path));
+      let file = opened.get(realPath);
+      if (file === undefined) {
+        assertLmdbOrNew(realPath);
+        file = new LmdbFile(realPath);
+        opened.set(realPath, file);
+      }
+      file.#users += 1;
+      return file;
+    } catch (error) {
+      throw new StoreError(
+        "ERR_STORE_UNAVAILABLE",
+        `The session file "${path}" could not be opened: ${(error as Error).message}`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Lets the next read see what other processes have committed. */
+  refresh(): void {
+    this.#environment.resetReadTxn();
+  }
+
+  /**
+   * Runs `work` in a write transaction, which is atomic across processes; resolves when it is synced to disk. What
+   * `work` wrote before it throws stays written.
+   */
+  transaction<T>(work: () => T): Promise<T> {
+    const done = this.#environment.transaction(work);
+    this.#pending.add(done);
+    const settled = () => this.#pending.delete(done);
+    done.then(settled, settled);
+    return done;
+  }
+
+  /** Closes the file when the last store that opened it has released it, after the transactions under way. */
+  async release(): Promise<void> {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    opened.delete(this.#path);
+    await Promise.allSettled(this.#pending);
+    await this.#environment.close();
+  }
+}
+
+/** Looks before LMDB does: lmdb-js ends the process with a segmentation fault when a file is not one of LMDB's. */
+function assertLmdbOrNew(path: string): void {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  try {
+    const { size } = fstatSync(descriptor);
+    if (size === 0) return;
+    const first = readMeta(descriptor, 0);
+    const pageSize = first.readUInt32LE(META.pageSizeAt);
+    if (!isMeta(first) || size < 2 * pageSize || !isMeta(readMeta(descriptor, pageSize))) {
+      throw new Error("it is not a file of this store, or it is damaged; it was left as it is");
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function readMeta(descriptor: number, position: number): Buffer {
+  const meta = Buffer.alloc(META.bytes);
+  readSync(descriptor, meta, 0, META.bytes, position);
+  return meta;
+}
+
+function isMeta(meta: Buffer): boolean {
+  return (
+    meta.readUInt32LE(META.magicAt) === LMDB_MAGIC && meta.readUInt16LE(META.versionAt) === LMDB_DATA_VERSION
+  );
+}

