@@ -8,7 +8,11 @@ module.exports = {
       { jsc: { parser: { syntax: "typescript" }, target: "es2022" }, module: { type: "commonjs" } },
     ],
   },
-  moduleNameMapper: { "^(\\.{1,2}/.*)\\.js$": "$1" },
+  moduleNameMapper: {
+    "^express-session-stores$": "<rootDir>/lib/index.ts",
+    "^express-session-stores/(?!package)(.*)$": "<rootDir>/lib/$1.ts",
+    "^(\\.{1,2}/.*)\\.js$": "$1",
+  },
   globalSetup: "./__tests__/helpers/start-engines.ts",
   globalTeardown: "./__tests__/helpers/stop-engines.ts",
   testTimeout: 30_000,

@@ -191,7 +191,10 @@ export abstract class AbstractStore extends Store {
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
     this._assertOpen();
-    yield* this.#entries(signalOf(options));
+    for await (const entry of this.#entries(signalOf(options))) {
+      yield entry;
+      this._assertOpen();
+    }
   }
 
   /** Succeeds if the backend can be reached and used. */
@@ -324,10 +327,11 @@ export abstract class AbstractStore extends Store {
     const before = loaded?.lastSave;
     const saved = (async () => {
       const held = await serialized;
-      await before;
+      // A save that the backend never answers holds up the next one no longer than its own caller.
+      if (before !== undefined) await before.operation.limit(before.saved).then(noop, noop);
       return await save(this.#saveContext, key, sid, session, held, loaded, operation);
     })();
-    if (loaded !== undefined) loaded.lastSave = saved.then(noop, noop);
+    if (loaded !== undefined) loaded.lastSave = { saved, operation };
     const outcome = await saved;
     if (outcome.reason === "written") return;
     const keys = outcome.reason === "merged" ? outcome.keys : [];
@@ -394,7 +398,8 @@ export abstract class AbstractStore extends Store {
       for (const { key, record } of page) {
         if (record.expiresAt <= now) continue;
         const sid = this.#codec.sidOf(key, record);
-        const session = await this.#codec.decode(key, record, sid ?? key);
+        const decoded = this.#codec.decode(key, record, sid ?? key);
+        const session = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
         if (session !== null && sid !== undefined) yield [sid, session];
       }
     }

@@ -39,7 +39,9 @@ const ENTRY_OVERHEAD_BYTES = 200;
  * app.use(session({ store: new MemoryStore({ max: 100_000 }), secret, resave: false, saveUninitialized: false }));
  */
 export class MemoryStore extends AbstractStore {
-  readonly #records: Map<string, StoredRecord> | LRUCache<string, StoredRecord>;
+  readonly #records = new Map<string, StoredRecord>();
+  /** The keys in the order of their use, if there is a bound; decides which records go. */
+  readonly #use: LRUCache<string, number> | undefined;
   readonly #maxBytes: number | undefined;
   readonly #cleanup: CleanupTimer;
 
@@ -51,7 +53,7 @@ export class MemoryStore extends AbstractStore {
       0,
     );
     this.#maxBytes = options.maxBytes;
-    this.#records = recordsWithin(options.max, options.maxBytes);
+    this.#use = useWithin(options.max, options.maxBytes, key => this.#records.delete(key));
     this.#cleanup = new CleanupTimer(
       options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
       () => this.cleanup(),
@@ -67,7 +69,7 @@ export class MemoryStore extends AbstractStore {
       const until = this._now() - GRACE_MS;
       for (const { key, record } of page) {
         if (record.expiresAt > until) continue;
-        this.#records.delete(key);
+        this._remove(key);
         removed += 1;
       }
       await slice.rest();
@@ -76,6 +78,7 @@ export class MemoryStore extends AbstractStore {
   }
 
   protected override _read(key: string): StoredRecord | undefined {
+    this.#use?.get(key);
     return this.#records.get(key);
   }
 
@@ -84,22 +87,23 @@ export class MemoryStore extends AbstractStore {
     record: StoredRecord,
     expected: StoredRecord | undefined,
   ): WriteResult {
-    if (this.#maxBytes !== undefined) {
-      const size = sizeOf(record, key);
-      if (size > this.#maxBytes)
-        throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
+    const size = this.#maxBytes === undefined ? undefined : sizeOf(key, record);
+    if (size !== undefined && size > (this.#maxBytes as number)) {
+      throw tooLarge(size, this.#maxBytes as number, "`maxBytes`, the bound of the memory store,");
     }
     if (expected !== undefined) {
       const current = this.#records.get(key);
       if (current?.version !== expected.version) return { written: false, current };
     }
     this.#records.set(key, record);
+    // The size is the value too: the cache does not look at the size again if the value is the same.
+    this.#use?.set(key, size ?? 0, size === undefined ? {} : { size });
     this.#cleanup.start();
     return { written: true };
   }
 
   protected override _extend(key: string, extension: Extension): boolean {
-    const record = this.#records.get(key);
+    const record = this._read(key);
     if (!canExtend(record, extension)) return false;
     this.#records.set(key, { ...record, expiresAt: extension.expiresAt, slack: extension.slack });
     return true;
@@ -107,6 +111,7 @@ export class MemoryStore extends AbstractStore {
 
   protected override _remove(key: string): void {
     this.#records.delete(key);
+    this.#use?.delete(key);
   }
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
@@ -116,11 +121,12 @@ export class MemoryStore extends AbstractStore {
   protected override async _close(): Promise<void> {
     this.#cleanup.stop();
     this.#records.clear();
+    this.#use?.clear();
   }
 
   *#pages(): Generator<ScannedRecord[]> {
     let page: ScannedRecord[] = [];
-    for (const [key, record] of entriesOf(this.#records)) {
+    for (const [key, record] of this.#records) {
       page.push({ key, record });
       if (page.length === PAGE_SIZE) {
         yield page;
@@ -131,23 +137,19 @@ export class MemoryStore extends AbstractStore {
   }
 }
 
-function recordsWithin(max: number | undefined, maxBytes: number | undefined) {
-  if (max === undefined && maxBytes === undefined) return new Map<string, StoredRecord>();
-  if (maxBytes === undefined) return new LRUCache<string, StoredRecord>({ max: max as number });
-  const bytes = { maxSize: maxBytes, sizeCalculation: sizeOf };
-  return new LRUCache<string, StoredRecord>(max === undefined ? bytes : { ...bytes, max });
+function useWithin(
+  max: number | undefined,
+  maxBytes: number | undefined,
+  evict: (key: string) => void,
+): LRUCache<string, number> | undefined {
+  if (max === undefined && maxBytes === undefined) return undefined;
+  const dispose: LRUCache.Disposer<string, number> = (_value, key, reason) => {
+    if (reason === "evict") evict(key);
+  };
+  if (maxBytes === undefined) return new LRUCache({ max: max as number, dispose });
+  return new LRUCache({ maxSize: maxBytes, dispose, ...(max === undefined ? {} : { max }) });
 }
 
-function sizeOf(record: StoredRecord, key: string): number {
+function sizeOf(key: string, record: StoredRecord): number {
   return Buffer.byteLength(key) + Buffer.byteLength(record.data) + ENTRY_OVERHEAD_BYTES;
-}
-
-/** Entries in an order that reads and writes do not disturb. Does not count as use of an entry. */
-function* entriesOf(records: Map<string, StoredRecord> | LRUCache<string, StoredRecord>) {
-  if (records instanceof Map) return yield* records;
-  // The cache's own iterators follow the order of use, which changes under a slow reader: it would miss entries.
-  for (const key of [...records.keys()]) {
-    const record = records.peek(key);
-    if (record !== undefined) yield [key, record] as const;
-  }
 }

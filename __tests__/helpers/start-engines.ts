@@ -1,6 +1,12 @@
 // require() of an ES module is fine with Node, unless it awaits at its top level, and is what jest's transform
 // makes of an import anyway. Written as an import, TypeScript would ask for the types of a JavaScript file.
-const { startEtcd, startDynalite, startDynamoDBLocal, stopAll } = require("../../scripts/engines.mjs");
+const {
+  startEtcd,
+  startDynalite,
+  startDynamoDBLocal,
+  startRedis,
+  stopAll,
+} = require("../../scripts/engines.mjs");
 
 /** Starts the engines all tests share, except those that the environment says run already. */
 export default async function startEngines(): Promise<void> {
@@ -8,6 +14,7 @@ export default async function startEngines(): Promise<void> {
     ["ETCD_ENDPOINTS", startEtcd],
     ["DYNAMODB_ENDPOINT", startDynamoDBLocal],
     ["DYNALITE_ENDPOINT", startDynalite],
+    ["REDIS_URL", startRedis],
   ] as const;
   const started = await Promise.allSettled(
     engines.map(async ([variable, start]) => {

@@ -1,4 +1,5 @@
 import type { SessionData } from "express-session";
+import type { Operation } from "./operation.js";
 import type { StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
@@ -17,7 +18,7 @@ export interface Loaded {
   /** Writes without an answer, version to `held`: one that is found stored later was ours. */
   readonly unanswered: Map<string, string>;
   /** The save before; saves of one session queue, so that it never conflicts with itself. */
-  lastSave: Promise<void> | undefined;
+  lastSave: { saved: Promise<unknown>; operation: Operation } | undefined;
 }
 
 /** The memory of loaded sessions, by the object that the request holds. It lives as long as that object. */

@@ -51,7 +51,8 @@ export class Operation {
         clearTimeout(timer);
         this.#callerSignal?.removeEventListener("abort", cancel);
       };
-      if (this.#callerSignal?.aborted) cancel();
+      if (this.#end !== undefined) stop(this.#end.reason);
+      else if (this.#callerSignal?.aborted) cancel();
       else this.#callerSignal?.addEventListener("abort", cancel, { once: true });
       work.then(
         value => {
