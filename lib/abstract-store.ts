@@ -320,7 +320,7 @@ export abstract class AbstractStore extends Store {
     // Serialized now, not when its turn comes: the request may go on changing the session.
     const serialized = this.#codec.serialize(session);
     let loaded = this.#loaded.find(sid, session);
-    if (loaded === undefined && session instanceof Session) {
+    if (loaded === undefined && session instanceof Session && !this.#loaded.knows(session)) {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
       loaded = this.#loaded.remember(session, sid, undefined, "");
     }
@@ -491,10 +491,9 @@ function unavailable(error: unknown): never {
 }
 
 function assertSession(session: unknown): asserts session is SessionData {
-  if (typeof session !== "object" || session === null) {
-    throw new TypeError(
-      `Expected \`session\` to be an object, got ${session === null ? "null" : typeof session}`,
-    );
+  if (typeof session !== "object" || session === null || Array.isArray(session)) {
+    const kind = session === null ? "null" : Array.isArray(session) ? "an array" : typeof session;
+    throw new TypeError(`Expected \`session\` to be an object, got ${kind}`);
   }
 }
 

@@ -42,6 +42,7 @@ export class MemoryStore extends AbstractStore {
   readonly #records = new Map<string, StoredRecord>();
   /** The keys in the order of their use, if there is a bound; decides which records go. */
   readonly #use: LRUCache<string, number> | undefined;
+  readonly #max: number | undefined;
   readonly #maxBytes: number | undefined;
   readonly #cleanup: CleanupTimer;
 
@@ -52,8 +53,15 @@ export class MemoryStore extends AbstractStore {
       { max: rules.positiveInteger, maxBytes: rules.positiveInteger, cleanupInterval: rules.interval },
       0,
     );
+    this.#max = options.max;
     this.#maxBytes = options.maxBytes;
-    this.#use = useWithin(options.max, options.maxBytes, key => this.#records.delete(key));
+    if (this.#max !== undefined || this.#maxBytes !== undefined) {
+      // Not the cache's own `max`, for which it allocates memory at once.
+      this.#use = new LRUCache({
+        maxSize: this.#maxBytes ?? Number.MAX_SAFE_INTEGER,
+        dispose: (_size, key, reason) => reason === "evict" && this.#records.delete(key),
+      });
+    }
     this.#cleanup = new CleanupTimer(
       options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
       () => this.cleanup(),
@@ -87,9 +95,9 @@ export class MemoryStore extends AbstractStore {
     record: StoredRecord,
     expected: StoredRecord | undefined,
   ): WriteResult {
-    const size = this.#maxBytes === undefined ? undefined : sizeOf(key, record);
-    if (size !== undefined && size > (this.#maxBytes as number)) {
-      throw tooLarge(size, this.#maxBytes as number, "`maxBytes`, the bound of the memory store,");
+    const size = this.#maxBytes === undefined ? 1 : sizeOf(key, record);
+    if (this.#maxBytes !== undefined && size > this.#maxBytes) {
+      throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
     }
     if (expected !== undefined) {
       const current = this.#records.get(key);
@@ -97,7 +105,8 @@ export class MemoryStore extends AbstractStore {
     }
     this.#records.set(key, record);
     // The size is the value too: the cache does not look at the size again if the value is the same.
-    this.#use?.set(key, size ?? 0, size === undefined ? {} : { size });
+    this.#use?.set(key, size, { size });
+    if (this.#max !== undefined && this.#records.size > this.#max) this.#use?.pop();
     this.#cleanup.start();
     return { written: true };
   }
@@ -135,19 +144,6 @@ export class MemoryStore extends AbstractStore {
     }
     yield page;
   }
-}
-
-function useWithin(
-  max: number | undefined,
-  maxBytes: number | undefined,
-  evict: (key: string) => void,
-): LRUCache<string, number> | undefined {
-  if (max === undefined && maxBytes === undefined) return undefined;
-  const dispose: LRUCache.Disposer<string, number> = (_value, key, reason) => {
-    if (reason === "evict") evict(key);
-  };
-  if (maxBytes === undefined) return new LRUCache({ max: max as number, dispose });
-  return new LRUCache({ maxSize: maxBytes, dispose, ...(max === undefined ? {} : { max }) });
 }
 
 function sizeOf(key: string, record: StoredRecord): number {

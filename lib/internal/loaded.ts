@@ -44,6 +44,11 @@ export class LoadedSessions {
     return loaded?.sid === sid ? loaded : undefined;
   }
 
+  /** Whether something is remembered of `session`, under whatever sid. */
+  knows(session: object): boolean {
+    return this.#loaded.has(session);
+  }
+
   /** `Session` objects are made of the object that `get` returned: the memory goes along. */
   carryOver(from: SessionData, to: object): void {
     const loaded = this.#loaded.get(from);
