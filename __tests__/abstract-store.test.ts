@@ -225,7 +225,7 @@ describe("a backend that does not answer", () => {
 describe("a write whose answer is lost", () => {
   /** Writes, and then fails as if the answer had not come. */
   const loseAnswer = (store: ScriptedStore) => {
-    store.script._write = (key, record, expected) => {
+    store.script._write = async (key, record, expected) => {
       store.script = {};
       store.write(key, record, expected);
       throw new Error("connection reset");

@@ -1,10 +1,10 @@
-import { Session, type SessionData, Store } from "express-session";
+import { type Session, type SessionData, Store } from "express-session";
 import { StoreError } from "./errors.js";
 import { type Callback, deliver } from "./internal/bridge.js";
 import { SessionCodec } from "./internal/codec.js";
 import { expiryOf } from "./internal/expiry.js";
 import { digest, KeySpace } from "./internal/keys.js";
-import { LoadedSessions } from "./internal/loaded.js";
+import { LoadedSessions, type PendingSave } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
 import { misuse, type Rule } from "./internal/options.js";
 import {
@@ -16,7 +16,7 @@ import {
   UNREADABLE,
   type WriteResult,
 } from "./internal/record.js";
-import { type SaveContext, save } from "./internal/save.js";
+import { Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
 import { TimeSlice } from "./internal/time-slice.js";
 import { VersionSource } from "./internal/versions.js";
@@ -314,25 +314,34 @@ export abstract class AbstractStore extends Store {
     return isPromise(session) ? session.then(remembered) : remembered(session);
   }
 
-  async #set(sid: string, session: SessionData, operation: Operation): Promise<void> {
+  #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
     const key = this.#keyOf(sid);
     assertSession(session);
     // Serialized now, not when its turn comes: the request may go on changing the session.
     const serialized = this.#codec.serialize(session);
     let loaded = this.#loaded.find(sid, session);
-    if (loaded === undefined && session instanceof Session && !this.#loaded.knows(session)) {
+    if (loaded === undefined && isRequestSession(session) && !this.#loaded.knows(session)) {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
       loaded = this.#loaded.remember(session, sid, undefined, "");
     }
+    const save = (held: string) =>
+      new Save(this.#saveContext, { key, sid, session, held, loaded, operation }).run();
     const before = loaded?.lastSave;
-    const saved = (async () => {
-      const held = await serialized;
-      // A save that the backend never answers holds up the next one no longer than its own caller.
-      if (before !== undefined) await before.operation.limit(before.saved).then(noop, noop);
-      return await save(this.#saveContext, key, sid, session, held, loaded, operation);
-    })();
-    if (loaded !== undefined) loaded.lastSave = { saved, operation };
-    const outcome = await saved;
+    const outcome =
+      isPromise(serialized) || before !== undefined ? afterBoth(serialized, before, save) : save(serialized);
+    if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
+    if (loaded === undefined) return outcome.then(reached => this.#reportOutcome(sid, reached));
+    const saved = { outcome, operation };
+    const memory = loaded;
+    memory.lastSave = saved;
+    const done = () => {
+      if (memory.lastSave === saved) memory.lastSave = undefined;
+    };
+    outcome.then(done, done);
+    return outcome.then(reached => this.#reportOutcome(sid, reached));
+  }
+
+  #reportOutcome(sid: string, outcome: SaveOutcome): void {
     if (outcome.reason === "written") return;
     const keys = outcome.reason === "merged" ? outcome.keys : [];
     this.#report("conflict", { reason: outcome.reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
@@ -477,10 +486,20 @@ export abstract class AbstractStore extends Store {
   protected async _close(): Promise<void> {}
 }
 
-const noop = () => {};
+/** Saves of one `Session` queue: this one goes on when it is serialized and the one before has ended. */
+async function afterBoth(
+  serialized: Awaitable<string>,
+  before: PendingSave | undefined,
+  save: (held: string) => Awaitable<SaveOutcome>,
+): Promise<SaveOutcome> {
+  const held = await serialized;
+  // A save that the backend never answers holds up the next one no longer than its own caller.
+  if (before !== undefined) await before.operation.limit(before.outcome).catch(() => {});
+  return await save(held);
+}
 
 function unavailable(error: unknown): never {
-  if (error instanceof StoreError || (error as Error | undefined)?.name === "AbortError") throw error;
+  if (error instanceof StoreError) throw error;
   throw new StoreError(
     "ERR_STORE_UNAVAILABLE",
     "The session store's backend failed or could not be reached; see `cause`.",
@@ -495,6 +514,12 @@ function assertSession(session: unknown): asserts session is SessionData {
     const kind = session === null ? "null" : Array.isArray(session) ? "an array" : typeof session;
     throw new TypeError(`Expected \`session\` to be an object, got ${kind}`);
   }
+}
+
+/** A `Session`, and not plain data. Not asked with `instanceof`: an application may have a second express-session. */
+function isRequestSession(session: SessionData): boolean {
+  const { save, regenerate } = session as Partial<Session>;
+  return typeof save === "function" && typeof regenerate === "function";
 }
 
 /** The signal among the options that stand in a callback's place. */

@@ -2,6 +2,11 @@ import type { SessionData } from "express-session";
 import type { Operation } from "./operation.js";
 import type { StoredRecord } from "./record.js";
 
+export interface PendingSave {
+  readonly outcome: PromiseLike<unknown>;
+  readonly operation: Operation;
+}
+
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
   readonly sid: string;
@@ -17,8 +22,8 @@ export interface Loaded {
   held: string;
   /** Writes without an answer, version to `held`: one that is found stored later was ours. */
   readonly unanswered: Map<string, string>;
-  /** The save before; saves of one session queue, so that it never conflicts with itself. */
-  lastSave: { saved: Promise<unknown>; operation: Operation } | undefined;
+  /** The save under way, if there is one: saves of one session queue, so that it never conflicts with itself. */
+  lastSave: PendingSave | undefined;
 }
 
 /** The memory of loaded sessions, by the object that the request holds. It lives as long as that object. */

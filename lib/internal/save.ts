@@ -5,7 +5,7 @@ import { expiryOf } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
-import type { Awaitable, StoredRecord, WriteResult } from "./record.js";
+import { type Awaitable, isPromise, type StoredRecord, type WriteResult } from "./record.js";
 import type { StoreSettings } from "./store-options.js";
 import { lineageOf, type VersionSource } from "./versions.js";
 
@@ -26,101 +26,137 @@ export interface SaveContext {
 /** How a save ended: `gone` means that the session was destroyed meanwhile and nothing was written. */
 export type SaveOutcome = { reason: "written" | "gone" } | { reason: "merged"; keys: string[] };
 
+const WRITTEN: SaveOutcome = { reason: "written" };
+const GONE: SaveOutcome = { reason: "gone" };
+
 type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 
+/** What a save has to know; `held` is what the request holds, serialized. */
+export interface SaveRequest {
+  key: string;
+  sid: string;
+  session: SessionData;
+  held: string;
+  loaded: Loaded | undefined;
+  operation: Operation;
+}
+
 /**
- * Saves what a request holds (`held`, serialized), as the table in DESIGN.md, section 2.3, says. Ends when a write is
- * accepted: each round that is refused means that another request's write was accepted.
+ * One save, as the table in DESIGN.md, section 2.3, says. Ends when a write is accepted: each round that is refused
+ * means that another request's write was accepted. Done at once where the backend answers at once.
  */
-export async function save(
-  context: SaveContext,
-  key: string,
-  sid: string,
-  session: SessionData,
-  held: string,
-  loaded: Loaded | undefined,
-  operation: Operation,
-): Promise<SaveOutcome> {
-  const { settings, codec, versions } = context;
-  const now = settings.now();
-  let expected = loaded?.stored?.record;
-  const createdAt = expected?.createdAt ?? now;
-  const ownDeadline: Deadline = expiryOf(session, createdAt, now, settings.expiry);
-  if (ownDeadline.expiresAt <= now) {
-    await context.remove(key, operation);
-    return { reason: "written" };
+export class Save {
+  readonly #context: SaveContext;
+  readonly #request: SaveRequest;
+  readonly #createdAt: number;
+  readonly #ownDeadline: Deadline;
+  /** What the next write has: this request's session, or the merged one. */
+  #text: string;
+  #deadline: Deadline;
+  #expected: StoredRecord | undefined;
+  #merged = false;
+  #contested: string[] = [];
+
+  constructor(context: SaveContext, request: SaveRequest) {
+    const now = context.settings.now();
+    this.#context = context;
+    this.#request = request;
+    this.#text = request.held;
+    this.#expected = request.loaded?.stored?.record;
+    this.#createdAt = this.#expected?.createdAt ?? now;
+    this.#ownDeadline = expiryOf(request.session, this.#createdAt, now, context.settings.expiry);
+    this.#deadline = this.#ownDeadline;
   }
 
-  let text = held;
-  let deadline = ownDeadline;
-  let merged = false;
-  let contested: string[] = [];
-  /** Puts what this request changed on top of what is stored. Returns false if that cannot be read. */
-  const rebase = async (stored: StoredRecord, memory: Loaded): Promise<boolean> => {
-    const theirs = await codec.decode(key, stored, sid);
-    if (theirs === null) return false;
-    const [base, mine] = await Promise.all([codec.fieldsOf(memory.held), codec.fieldsOf(held)]);
-    const merged = mergeSessions(base, mine, theirs as unknown as Fields);
-    const ownIsLater = endOf(ownDeadline) >= endOf(stored);
-    if (ownIsLater && Object.hasOwn(mine, "cookie")) merged.session.cookie = mine.cookie;
-    text = await codec.serialize(merged.session);
-    deadline = ownIsLater ? ownDeadline : stored;
-    contested = merged.keys;
-    return true;
-  };
-  if (loaded?.stored !== undefined && loaded.held !== codec.textOf(key, loaded.stored.record)) {
-    await rebase(loaded.stored.record, loaded);
+  run(): Awaitable<SaveOutcome> {
+    const { key, loaded, operation } = this.#request;
+    if (this.#ownDeadline.expiresAt <= this.#context.settings.now()) {
+      const removed = this.#context.remove(key, operation);
+      return isPromise(removed) ? removed.then(() => WRITTEN) : WRITTEN;
+    }
+    const stored = loaded?.stored?.record;
+    // After a merge the request holds less than what is stored.
+    if (stored !== undefined && loaded?.held !== this.#context.codec.textOf(key, stored)) {
+      return this.#rebase(stored, loaded as Loaded).then(() => this.#write());
+    }
+    return this.#write();
   }
 
-  for (;;) {
+  #write(): Awaitable<SaveOutcome> {
+    const { codec, versions } = this.#context;
+    const { key, sid, held, loaded, operation } = this.#request;
     operation.throwIfEnded();
     const record: StoredRecord = {
-      data: codec.pack(key, sid, text),
-      version: expected === undefined ? versions.begin() : versions.follow(expected.version),
-      expiresAt: deadline.expiresAt,
-      slack: deadline.slack,
-      createdAt,
+      data: codec.pack(key, sid, this.#text),
+      version: this.#expected === undefined ? versions.begin() : versions.follow(this.#expected.version),
+      expiresAt: this.#deadline.expiresAt,
+      slack: this.#deadline.slack,
+      createdAt: this.#createdAt,
     };
+    const result = this.#context.write(key, record, this.#expected, operation);
+    if (!isPromise(result)) return this.#answered(record, result);
     loaded?.unanswered.set(record.version, held);
-    const result = await context.write(key, record, expected, operation);
+    return result.then(answer => this.#answered(record, answer));
+  }
+
+  #answered(record: StoredRecord, result: WriteResult): Awaitable<SaveOutcome> {
+    const { held, loaded, operation } = this.#request;
     // The caller has been told that it failed: what came of it is found out by the next save.
     operation.throwIfEnded();
-    const written = result.written ? record : result.current;
+    const stored = result.written ? record : result.current;
     // A client that sends again after an answer was lost meets its own first attempt.
-    if (written?.version === record.version) {
-      if (loaded !== undefined) {
-        loaded.stored = { record: written, expiresAt: written.expiresAt };
-        loaded.held = held;
-        loaded.unanswered.clear();
-      }
-      return merged ? { reason: "merged", keys: contested } : { reason: "written" };
+    if (stored?.version !== record.version) return this.#refused(record, stored);
+    if (loaded !== undefined) {
+      loaded.stored = { record: stored, expiresAt: stored.expiresAt };
+      loaded.held = held;
+      loaded.unanswered.clear();
     }
+    return this.#merged ? { reason: "merged", keys: this.#contested } : WRITTEN;
+  }
 
-    // Only a write with an expectation is refused, and only a loaded session has one.
-    const memory = loaded as Loaded;
-    const current = written;
-    if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) {
-      return { reason: "gone" };
-    }
-    expected = current;
-    const earlier = memory.unanswered.get(current.version);
+  /** Only the save of a loaded session is ever refused: no other expects anything. */
+  #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
+    const loaded = this.#request.loaded as Loaded;
+    if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
+    this.#expected = current;
+    const again = (readable: boolean) => (readable ? this.#write() : GONE);
+    const earlier = loaded.unanswered.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
-      memory.stored = { record: current, expiresAt: current.expiresAt };
-      memory.held = earlier;
-      if (!(await rebase(current, memory))) return { reason: "gone" };
-    } else if (current.version !== memory.stored?.record.version) {
-      if (settings.conflict === "error") {
+      loaded.stored = { record: current, expiresAt: current.expiresAt };
+      loaded.held = earlier;
+      return this.#rebase(current, loaded).then(again);
+    }
+    // The same version: only a touch came between.
+    if (current.version === loaded.stored?.record.version) return this.#write();
+    switch (this.#context.settings.conflict) {
+      case "overwrite":
+        return this.#write();
+      case "merge":
+        this.#merged = true;
+        return this.#rebase(current, loaded).then(again);
+      case "error":
         throw new StoreError(
           "ERR_SESSION_CONFLICT",
           "Another request changed the session since it was loaded: load it again and repeat the change.",
         );
-      }
-      if (settings.conflict === "merge") {
-        if (!(await rebase(current, memory))) return { reason: "gone" };
-        merged = true;
-      }
     }
+  }
+
+  /** Puts what this request changed on top of what is stored. False if what is stored cannot be read. */
+  async #rebase(stored: StoredRecord, loaded: Loaded): Promise<boolean> {
+    const { codec } = this.#context;
+    const { key, sid, held } = this.#request;
+    const theirs = await codec.decode(key, stored, sid);
+    if (theirs === null) return false;
+    const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(held)]);
+    const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
+    const ownIsLater = endOf(this.#ownDeadline) >= endOf(stored);
+    if (ownIsLater && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
+    this.#text = await codec.serialize(session);
+    this.#deadline = ownIsLater ? this.#ownDeadline : stored;
+    this.#contested = keys;
+    return true;
   }
 }
 
