@@ -5,7 +5,7 @@ import { AbstractStore, type CallOptions } from "./abstract-store.js";
 import { StoreError, tooLarge } from "./errors.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
 import { DynamoDBItems, type Item } from "./internal/dynamodb-items.js";
-import type { Operation } from "./internal/operation.js";
+import { Operation } from "./internal/operation.js";
 import { rules } from "./internal/options.js";
 import { requirePeer } from "./internal/peers.js";
 import type { Extension, ScannedRecord, StoredRecord, WriteResult } from "./internal/record.js";
@@ -120,8 +120,13 @@ export class DynamoDBStore extends AbstractStore {
     this.attributes = Object.freeze(withDefaults(options.attributes));
     this.#items = new DynamoDBItems(this.attributes);
     this.#consistentRead = options.consistentRead ?? true;
-    // A document client of our own over the injected one, so that its marshalling options do not matter.
-    this.#client = lib.DynamoDBDocumentClient.from(options.client as DynamoDBClient);
+    // A document client of our own over the injected one, so that its marshalling options do not matter. Over a copy
+    // of its configuration, since lib-dynamodb writes ours into that.
+    const { config, middlewareStack } = options.client as DynamoDBClient;
+    this.#client = lib.DynamoDBDocumentClient.from({
+      config: { ...config },
+      middlewareStack,
+    } as DynamoDBClient);
     this.#reads = new Batcher({
       send: reads => this.#sendReads(reads),
       limits: () => ({ items: MAX_BATCH_GET, bytes: Number.POSITIVE_INFINITY, requests: READ_REQUESTS }),
@@ -143,7 +148,8 @@ export class DynamoDBStore extends AbstractStore {
     try {
       await this.#createTable(request);
     } catch (error) {
-      if (error instanceof StoreError || options.signal?.aborted) throw error;
+      options.signal?.throwIfAborted();
+      if (error instanceof StoreError) throw error;
       throw new StoreError(
         "ERR_STORE_UNAVAILABLE",
         `The table "${this.tableName}" could not be created; see \`cause\`.`,
@@ -167,10 +173,13 @@ export class DynamoDBStore extends AbstractStore {
     await sdk.waitUntilTableExists({ client: this.#client, ...CREATE_TABLE_WAIT, ...request }, { TableName });
     const { Table } = await this.#client.send(new sdk.DescribeTableCommand({ TableName }), request);
     const keys = Table?.KeySchema?.map(key => key.AttributeName) ?? [];
-    if (keys.length !== 1 || keys[0] !== id) {
+    const type = Table?.AttributeDefinitions?.find(
+      ({ AttributeName }) => AttributeName === id,
+    )?.AttributeType;
+    if (keys.length !== 1 || keys[0] !== id || type !== "S") {
       throw new StoreError(
         "ERR_STORE_UNAVAILABLE",
-        `The table "${TableName}" has the key ${keys.join(", ")}, but the store needs the partition key "${id}" alone: choose another table, or set the option \`attributes.id\`.`,
+        `The table "${TableName}" has the key ${keys.join(", ")}, but the store needs the partition key "${id}" alone, of type String: choose another table, or set the option \`attributes.id\`.`,
       );
     }
     // The table that is there may have TTL on already, or another process may be enabling it now.
@@ -329,7 +338,7 @@ export class DynamoDBStore extends AbstractStore {
     if (more.length === 0) return [await this.#getItem(first.key, this.#consistentRead, first.operation)];
     const { id } = this.attributes;
     const found = new Map<string, Item>();
-    const deadline = Math.max(...reads.map(({ operation }) => operation.deadline));
+    const deadline = Operation.clientDeadline(reads.map(({ operation }) => operation));
     const abortSignal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
     const keys = [...new Set(reads.map(({ key }) => key))].map(key => ({ [id]: key }));
     await this.#untilProcessed(keys, async left => {

@@ -1,9 +1,10 @@
 import type { Etcd3, IKeyValue, IRequestOp, IResponseOp } from "etcd3";
 import { AbstractStore } from "./abstract-store.js";
 import { tooLarge } from "./errors.js";
+import { AnswerBudget } from "./internal/answer-budget.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
-import { type LeaseWindow, LeaseWindows, leaseWindowOf } from "./internal/lease-windows.js";
-import type { Operation } from "./internal/operation.js";
+import { LeaseWindows, leaseWindowOf } from "./internal/lease-windows.js";
+import { Operation } from "./internal/operation.js";
 import {
   canExtend,
   decodeRecord,
@@ -30,11 +31,7 @@ const REQUEST_OVERHEAD_BYTES = 512;
 const MAX_TXN_OPERATIONS = 100;
 const MAX_TXN_BYTES = 1024 * 1024;
 
-/** gRPC refuses answers over 4 MiB, and etcd3 then refuses everything for 5 s: answers are kept well below. */
-const MAX_ANSWER_BYTES = 2 * 1024 * 1024;
-const PAGE_BYTES = 1024 * 1024;
 const MAX_PAGE_RECORDS = 1000;
-const FIRST_PAGE_RECORDS = 50;
 
 /** Requests under way at once. More would not be faster, since each then gathers less. */
 const READ_REQUESTS = 4;
@@ -78,8 +75,7 @@ export class EtcdStore extends AbstractStore {
   readonly #writes: Batcher<KeyOperation, IResponseOp>;
   readonly #leases: LeaseWindows;
   readonly #known = new WeakMap<StoredRecord, Known>();
-  /** The largest record seen: how many fit into an answer. */
-  #largestBytes = 1024;
+  readonly #answers = new AnswerBudget();
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: EtcdStoreOptions) {
@@ -93,8 +89,20 @@ export class EtcdStore extends AbstractStore {
     this.#client = options.client;
     const send = (operations: KeyOperation[]) => this.#send(operations);
     const shared = { send, isolate: isOneOperationsFault };
-    this.#reads = new Batcher({ ...shared, repeatKeys: true, limits: () => this.#limits(READ_REQUESTS) });
-    this.#writes = new Batcher({ ...shared, repeatKeys: false, limits: () => this.#limits(WRITE_REQUESTS) });
+    this.#reads = new Batcher({
+      ...shared,
+      repeatKeys: true,
+      limits: () => ({
+        items: Math.min(MAX_TXN_OPERATIONS, this.#answers.records),
+        bytes: MAX_TXN_BYTES,
+        requests: READ_REQUESTS,
+      }),
+    });
+    this.#writes = new Batcher({
+      ...shared,
+      repeatKeys: false,
+      limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: MAX_TXN_BYTES, requests: WRITE_REQUESTS }),
+    });
     this.#leases = new LeaseWindows(async (ID, TTL, operation) => {
       try {
         await this.#client.leaseClient.leaseGrant({ ID, TTL }, callOptions(operation));
@@ -160,20 +168,18 @@ export class EtcdStore extends AbstractStore {
   ): AsyncGenerator<ScannedRecord[]> {
     const end = endOfPrefix(start);
     let from = start === "" ? Buffer.from([0]) : Buffer.from(start);
-    let limit = Math.min(FIRST_PAGE_RECORDS, this.#recordsIn(PAGE_BYTES));
     for (;;) {
+      const limit = Math.min(MAX_PAGE_RECORDS, this.#answers.records);
       const { kvs, more } = await this.#client.kv
         .range({ key: from, range_end: end, limit }, callOptions(operation()))
         .catch(error => {
-          // Remembered, so that the next listing asks for less.
-          if (isAnswerTooLarge(error)) this.#largestBytes = Math.ceil((2 * MAX_ANSWER_BYTES) / limit);
+          if (isAnswerTooLarge(error)) this.#answers.reset();
           throw error;
         });
       yield kvs.map(kv => ({ key: kv.key.toString(), record: this.#recordOf(kv) as StoredRecord }));
       const last = kvs.at(-1);
       if (!more || last === undefined) return;
       from = Buffer.concat([last.key, Buffer.from([0])]);
-      limit = Math.min(limit * 4, this.#recordsIn(PAGE_BYTES), MAX_PAGE_RECORDS);
     }
   }
 
@@ -188,26 +194,26 @@ export class EtcdStore extends AbstractStore {
     const size = key.length + value.length + REQUEST_OVERHEAD_BYTES;
     if (size > MAX_REQUEST_BYTES)
       throw tooLarge(value.length, MAX_REQUEST_BYTES, "etcd's limit for a request");
-    this.#noteSize(value.length);
+    this.#answers.note(value.length);
     const window = leaseWindowOf(this.prefix, key, record.expiresAt, this._now());
-    const send = async () => {
-      await this.#leases.ensure(window, this._now(), operation);
+    const send = async (attempt: number): Promise<IResponseOp> => {
+      const grant = await this.#leases.ensure(window, this._now(), operation);
       const put: IRequestOp = { request_put: { key: Buffer.from(key), value, lease: window.id } };
       const request = revision === undefined ? put : ifRevision(key, revision, put);
-      return await this.#writes.add(new KeyOperation(key, request, size, operation));
+      try {
+        return await this.#writes.add(new KeyOperation(key, request, size, operation));
+      } catch (error) {
+        // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
+        if (!isLeaseMissing(error) || attempt > 1) throw error;
+        this.#leases.forget(window, grant);
+        return send(attempt + 1);
+      }
     };
-    const answer = await send().catch(error => this.#retryWithLease(error, window, send));
+    const answer = await send(1);
     if (answer.response_put) return { revision: answer.response_put.header.revision };
     const { succeeded, responses } = answer.response_txn;
     if (succeeded) return { revision: (responses[0] as IResponseOp).response_put.header.revision };
     return { revision: undefined, current: this.#recordOf(responses[0]?.response_range.kvs[0]) };
-  }
-
-  /** A lease may have been revoked, or have run out early on a server whose clock is ahead: once more, with a new one. */
-  #retryWithLease<T>(error: unknown, window: LeaseWindow, send: () => Promise<T>): Promise<T> {
-    if (!isLeaseMissing(error)) throw error;
-    this.#leases.forget(window);
-    return send();
   }
 
   async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
@@ -235,25 +241,9 @@ export class EtcdStore extends AbstractStore {
     }
   }
 
-  #limits(requests: number) {
-    return {
-      requests,
-      bytes: MAX_TXN_BYTES,
-      items: Math.min(MAX_TXN_OPERATIONS, this.#recordsIn(MAX_ANSWER_BYTES)),
-    };
-  }
-
-  #recordsIn(bytes: number): number {
-    return Math.max(1, Math.floor(bytes / this.#largestBytes));
-  }
-
-  #noteSize(bytes: number): void {
-    if (bytes > this.#largestBytes) this.#largestBytes = bytes;
-  }
-
   #recordOf(kv: IKeyValue | undefined): StoredRecord | undefined {
     if (kv === undefined) return undefined;
-    this.#noteSize(kv.value.length);
+    this.#answers.note(kv.value.length);
     const record = decodeRecord(kv.value.toString());
     if (record !== UNREADABLE) this.#known.set(record, { stored: record, revision: kv.mod_revision });
     return record;
@@ -295,7 +285,7 @@ function endOfPrefix(start: string): Buffer {
 
 /** Lets gRPC give up when nobody waits any more. */
 function callOptions(...operations: Operation[]) {
-  return { deadline: Math.max(...operations.map(({ deadline }) => deadline)) };
+  return { deadline: Operation.clientDeadline(operations) };
 }
 
 function messageOf(error: unknown): string {

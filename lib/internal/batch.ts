@@ -12,7 +12,7 @@ export interface BatchOptions<Item, Result> {
   send(items: Item[]): Promise<Result[]>;
   /** How many items and bytes go into one request at most, and how many requests are under way at once. */
   limits(): { items: number; bytes: number; requests: number };
-  /** Whether a batch may hold several items of one key. */
+  /** Whether items of one key may be under way at once. If not, they are sent one after the other, in order. */
   repeatKeys: boolean;
   /** Whether an error may be the doing of one item, so that each is sent again by itself. */
   isolate(error: unknown): boolean;
@@ -20,6 +20,8 @@ export interface BatchOptions<Item, Result> {
 
 interface Waiting<Item, Result> {
   item: Item;
+  /** Its batch was refused, maybe for it: it is sent by itself now. */
+  alone: boolean;
   resolve(result: Result): void;
   reject(error: unknown): void;
 }
@@ -35,6 +37,7 @@ export class Batcher<Item extends Batchable, Result> {
   readonly #options: BatchOptions<Item, Result>;
   #waiting: Waiting<Item, Result>[] = [];
   #requests = 0;
+  readonly #keysUnderWay = new Set<string>();
   #scheduled = false;
 
   constructor(options: BatchOptions<Item, Result>) {
@@ -43,20 +46,21 @@ export class Batcher<Item extends Batchable, Result> {
 
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject });
+      this.#waiting.push({ item, alone: false, resolve, reject });
       this.#schedule();
     });
   }
 
   #schedule(): void {
-    if (this.#scheduled) return;
+    if (this.#scheduled || this.#waiting.length === 0) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
       const limits = this.#options.limits();
-      while (this.#waiting.length > 0 && this.#requests < limits.requests) {
+      while (this.#requests < limits.requests) {
         const batch = this.#take(limits.items, limits.bytes);
-        if (batch.length > 0) this.#send(batch);
+        if (batch.length === 0) return;
+        this.#send(batch);
       }
     });
   }
@@ -64,18 +68,19 @@ export class Batcher<Item extends Batchable, Result> {
   #take(maxItems: number, maxBytes: number): Waiting<Item, Result>[] {
     const batch: Waiting<Item, Result>[] = [];
     const left: Waiting<Item, Result>[] = [];
-    const keys = new Set<string>();
+    // Those under way, and those that are left: a later item of the same key must not overtake it.
+    const taken = new Set(this.#keysUnderWay);
     let bytes = 0;
     for (const waiting of this.#waiting) {
-      const { key, size, ended } = waiting.item;
-      if (ended) continue;
-      const fits = batch.length === 0 || (batch.length < maxItems && bytes + size <= maxBytes);
-      if (fits && (this.#options.repeatKeys || !keys.has(key))) {
+      const { item, alone } = waiting;
+      const { key, size } = item;
+      if (item.ended) continue;
+      const joins = !alone && !batch[0]?.alone && batch.length < maxItems && bytes + size <= maxBytes;
+      if ((joins || batch.length === 0) && !taken.has(key)) {
         batch.push(waiting);
         bytes += size;
       } else left.push(waiting);
-      // Noted even if it is left: a later item of the same key must not overtake it.
-      keys.add(key);
+      if (!this.#options.repeatKeys) taken.add(key);
     }
     this.#waiting = left;
     return batch;
@@ -83,18 +88,22 @@ export class Batcher<Item extends Batchable, Result> {
 
   #send(batch: Waiting<Item, Result>[]): void {
     this.#requests += 1;
+    if (!this.#options.repeatKeys) for (const { item } of batch) this.#keysUnderWay.add(item.key);
     this.#options
       .send(batch.map(({ item }) => item))
       .then(
         results => batch.forEach(({ resolve }, index) => resolve(results[index] as Result)),
         error => {
-          if (batch.length > 1 && this.#options.isolate(error)) for (const one of batch) this.#send([one]);
-          else for (const { reject } of batch) reject(error);
+          if (batch.length > 1 && this.#options.isolate(error)) {
+            // In front, so that they keep their place before later items of the same keys.
+            this.#waiting.unshift(...batch.map(waiting => ({ ...waiting, alone: true })));
+          } else for (const { reject } of batch) reject(error);
         },
       )
       .finally(() => {
         this.#requests -= 1;
-        if (this.#waiting.length > 0) this.#schedule();
+        for (const { item } of batch) this.#keysUnderWay.delete(item.key);
+        this.#schedule();
       });
   }
 }

@@ -54,10 +54,16 @@ function shardOf(key: string): number {
   return (hash >>> 0) % LEASE_SHARDS;
 }
 
+/** A lease that was granted, or is being granted. */
+export interface LeaseGrant {
+  readonly endsAt: number;
+  readonly granted: Promise<void>;
+}
+
 /** Makes sure that leases exist before they are used: grants each once, however many ask at the same moment. */
 export class LeaseWindows {
   readonly #grant: (id: string, seconds: number, operation: Operation) => Promise<void>;
-  readonly #granted = new Map<string, { endsAt: number; grant: Promise<void> }>();
+  readonly #grants = new Map<string, LeaseGrant>();
 
   /** @param grant - grants a lease; one that exists already counts as granted */
   constructor(grant: (id: string, seconds: number, operation: Operation) => Promise<void>) {
@@ -65,24 +71,29 @@ export class LeaseWindows {
   }
 
   /** Resolves when the lease exists, as far as this process knows. */
-  async ensure(window: LeaseWindow, now: number, operation: Operation): Promise<void> {
-    let known = this.#granted.get(window.id);
-    if (known === undefined) {
+  async ensure(window: LeaseWindow, now: number, operation: Operation): Promise<LeaseGrant> {
+    let grant = this.#grants.get(window.id);
+    if (grant === undefined) {
       this.#forgetPast(now);
-      const grant = this.#grant(window.id, leaseSeconds(window.endsAt, now), operation);
-      known = { endsAt: window.endsAt, grant };
-      this.#granted.set(window.id, known);
-      grant.catch(() => this.#granted.delete(window.id));
+      const granted = this.#grant(window.id, leaseSeconds(window.endsAt, now), operation);
+      grant = { endsAt: window.endsAt, granted };
+      this.#grants.set(window.id, grant);
     }
-    await known.grant;
+    try {
+      await grant.granted;
+    } catch (error) {
+      this.forget(window, grant);
+      throw error;
+    }
+    return grant;
   }
 
-  /** Says that a lease turned out to be missing, so that it is granted again. */
-  forget(window: LeaseWindow): void {
-    this.#granted.delete(window.id);
+  /** Says that a lease turned out to be missing, so that it is granted again, unless somebody else has done so. */
+  forget(window: LeaseWindow, grant: LeaseGrant): void {
+    if (this.#grants.get(window.id) === grant) this.#grants.delete(window.id);
   }
 
   #forgetPast(now: number): void {
-    for (const [id, { endsAt }] of this.#granted) if (endsAt <= now) this.#granted.delete(id);
+    for (const [id, { endsAt }] of this.#grants) if (endsAt <= now) this.#grants.delete(id);
   }
 }

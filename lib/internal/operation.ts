@@ -1,5 +1,8 @@
 import { StoreError } from "../errors.js";
 
+/** Clients are told to give up this much after the deadline: the caller is told first, and what it is told is ours. */
+const CLIENT_DELAY_MS = 500;
+
 /** One call of a store's method: how long it may take, and whether its caller has given it up. */
 export class Operation {
   readonly #timeoutMs: number;
@@ -15,6 +18,11 @@ export class Operation {
     this.#callerSignal = callerSignal;
     this.deadline = Date.now() + timeoutMs;
     callerSignal?.throwIfAborted();
+  }
+
+  /** The latest of the times after which a request for these operations is of no use. For clients, not for callers. */
+  static clientDeadline(operations: readonly Operation[]): number {
+    return Math.max(...operations.map(({ deadline }) => deadline)) + CLIENT_DELAY_MS;
   }
 
   /** Aborted when the time is up or the caller cancels. Made when first asked for: most backends do not need it. */

@@ -1,0 +1,2 @@
+// On AWS's own engine; see there.
+import "./dynamodb.test.js";

@@ -1,0 +1,117 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DeleteTableCommand, type DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { DynamoDBStore } from "../../lib/dynamodb.js";
+import { EtcdStore } from "../../lib/etcd.js";
+import { FileStore } from "../../lib/file.js";
+import type { AbstractStore, StoreOptions } from "../../lib/index.js";
+import { MemoryStore } from "../../lib/memory.js";
+import { dynaliteClient, dynamodbClient, etcdClient } from "./engines.js";
+
+/** A place where sessions are kept, opened once for the tests of a file that use it. */
+export interface Backend {
+  readonly name: string;
+  /** Whether sessions outlive the store that saved them, and other stores on the same backend see them. */
+  readonly persistent: boolean;
+  open(): Promise<OpenBackend>;
+}
+
+interface OpenBackend {
+  createStore(options: StoreOptions): AbstractStore;
+  close(): Promise<void>;
+}
+
+const memory: Backend = {
+  name: "memory",
+  persistent: false,
+  open: async () => ({ createStore: options => new MemoryStore(options), close: async () => {} }),
+};
+
+export const file: Backend = {
+  name: "file",
+  persistent: true,
+  async open() {
+    const folder = await mkdtemp(join(tmpdir(), "express-session-stores-test-"));
+    return {
+      createStore: options => new FileStore({ ...options, path: join(folder, "sessions.lmdb") }),
+      close: () => rm(folder, { recursive: true }),
+    };
+  },
+};
+
+function dynamodb(name: string, connect: () => DynamoDBClient): Backend {
+  return {
+    name,
+    persistent: true,
+    async open() {
+      const client = connect();
+      const tableName = `test-${randomUUID()}`;
+      const creator = new DynamoDBStore({ client, tableName });
+      await creator.createTable();
+      await creator.close();
+      return {
+        createStore: options => new DynamoDBStore({ ...options, client, tableName }),
+        async close() {
+          await client.send(new DeleteTableCommand({ TableName: tableName }));
+          client.destroy();
+        },
+      };
+    },
+  };
+}
+
+const etcd: Backend = {
+  name: "etcd",
+  persistent: true,
+  async open() {
+    const client = etcdClient();
+    return {
+      createStore: options => new EtcdStore({ ...options, client }),
+      close: async () => client.close(),
+    };
+  },
+};
+
+export const backends: readonly Backend[] = [
+  memory,
+  file,
+  dynamodb("DynamoDB (dynalite)", dynaliteClient),
+  dynamodb("DynamoDB (DynamoDB Local)", dynamodbClient),
+  etcd,
+];
+
+/**
+ * Opens a backend for the tests of the enclosing `describe`. The stores that the returned function makes share a
+ * prefix of the test's own, with `options.prefix` behind it; after the test they are cleared and closed.
+ */
+export function useBackend(backend: Backend): (options?: StoreOptions) => AbstractStore {
+  const stores: AbstractStore[] = [];
+  let opened: OpenBackend;
+  let testPrefix: string;
+
+  beforeAll(async () => {
+    opened = await backend.open();
+  });
+  beforeEach(() => {
+    testPrefix = `${randomUUID()}:`;
+  });
+  afterEach(async () => {
+    for (const store of stores.splice(0)) {
+      await store.clear().catch(ignoreClosed);
+      await store.close();
+    }
+  });
+  afterAll(() => opened.close());
+
+  return (options = {}) => {
+    const store = opened.createStore({ ...options, prefix: testPrefix + (options.prefix ?? "") });
+    stores.push(store);
+    return store;
+  };
+}
+
+function ignoreClosed(error: { code?: unknown }): void {
+  if (error.code !== "ERR_STORE_CLOSED") throw error;
+}

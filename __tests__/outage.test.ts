@@ -1,0 +1,336 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
+import { DeleteTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { Etcd3, type IOptions } from "etcd3";
+import { DynamoDBStore } from "../lib/dynamodb.js";
+import { EtcdStore } from "../lib/etcd.js";
+import { FileStore } from "../lib/file.js";
+import type { AbstractStore, StoreOptions } from "../lib/index.js";
+import {
+  type AppOptions,
+  type AppRequest,
+  Browser,
+  createApp,
+  Gate,
+  setCookieOf,
+  settled,
+} from "./helpers/app.js";
+import { dynamodbClient, startEtcd } from "./helpers/engines.js";
+
+const timeoutMs = 400;
+/** For everything but the waiting. */
+const MARGIN_MS = 600;
+const RECOVERY_MS = 20_000;
+
+const unreachable = expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
+
+/** A backend that can be made to fail. */
+interface System {
+  createStore(options: StoreOptions): AbstractStore;
+  fail(): Promise<void>;
+  recover(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Outage {
+  name: string;
+  /** What the requests get, by code. */
+  code: unknown;
+  open(): Promise<System>;
+  /** Whether only a store that has not used its backend yet can meet it. */
+  onlyAtStart?: boolean;
+}
+
+async function temporaryFolder(): Promise<string> {
+  return mkdtemp(join(tmpdir(), "express-session-stores-test-"));
+}
+
+/** Without etcd3's retries, and without its circuit breaker, which refuses every call for 5 s after a few failed. */
+const noFaultHandling = { execute: (call: (context: object) => unknown) => call({}) };
+
+async function openEtcd(how: "stopped" | "frozen"): Promise<System> {
+  const dataDir = await temporaryFolder();
+  let etcd = await startEtcd({ dataDir });
+  const hosts = etcd.endpoint;
+  const restart = async () => {
+    etcd = await startEtcd({ dataDir, clientPort: Number(new URL(hosts).port) });
+  };
+  const policy = noFaultHandling as unknown as NonNullable<NonNullable<IOptions["faultHandling"]>["global"]>;
+  const client =
+    how === "stopped"
+      ? new Etcd3({ hosts })
+      : new Etcd3({ hosts, faultHandling: { global: policy, host: () => policy } });
+  return {
+    createStore: options => new EtcdStore({ ...options, client }),
+    fail: async () => (how === "stopped" ? etcd.stop() : void process.kill(etcd.pid, "SIGSTOP")),
+    recover: async () => (how === "stopped" ? restart() : void process.kill(etcd.pid, "SIGCONT")),
+    async close() {
+      client.close();
+      await etcd.stop();
+      await rm(dataDir, { recursive: true });
+    },
+  };
+}
+
+/** Stands before an engine and passes everything on, unless it is told otherwise. */
+class Gateway {
+  /** Takes connections and requests, and answers none. */
+  silent = false;
+  readonly #target: URL;
+  readonly #sockets = new Set<Socket>();
+  readonly #server: Server;
+  #port = 0;
+
+  constructor(target: string) {
+    this.#target = new URL(target);
+    this.#server = createServer(inbound => {
+      const outbound = connect(Number(this.#target.port), this.#target.hostname);
+      for (const [from, to] of [
+        [inbound, outbound],
+        [outbound, inbound],
+      ] as const) {
+        this.#sockets.add(from);
+        from.on("data", chunk => this.silent || to.write(chunk));
+        from.on("error", () => {});
+        from.on("close", () => {
+          this.#sockets.delete(from);
+          to.destroy();
+        });
+      }
+    });
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  async listen(): Promise<void> {
+    this.#server.listen(this.#port, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.#port = (this.#server.address() as { port: number }).port;
+  }
+
+  /** From now on connections are refused. */
+  async stop(): Promise<void> {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    if (this.#server.listening) await once(this.#server, "close");
+  }
+}
+
+async function openDynamoDB(how: "refusing" | "silent"): Promise<System> {
+  const gateway = new Gateway(process.env.DYNAMODB_ENDPOINT ?? "");
+  await gateway.listen();
+  const direct = dynamodbClient();
+  const { region, credentials } = direct.config;
+  const client = new DynamoDBClient({ region, credentials, endpoint: gateway.endpoint });
+  const tableName = `test-${randomUUID()}`;
+  const creator = new DynamoDBStore({ client: direct, tableName });
+  await creator.createTable();
+  await creator.close();
+  const silence = (silent: boolean) => {
+    gateway.silent = silent;
+  };
+  return {
+    createStore: options => new DynamoDBStore({ ...options, client, tableName }),
+    fail: async () => (how === "refusing" ? gateway.stop() : silence(true)),
+    recover: async () => (how === "refusing" ? gateway.listen() : silence(false)),
+    async close() {
+      client.destroy();
+      await gateway.stop();
+      await direct.send(new DeleteTableCommand({ TableName: tableName }));
+      direct.destroy();
+    },
+  };
+}
+
+/** A session file in whose place is something else during the outage. */
+async function openFile(replace: (path: string) => Promise<unknown>): Promise<System> {
+  const folder = await temporaryFolder();
+  const path = join(folder, "data", "sessions.lmdb");
+  return {
+    createStore: options => new FileStore({ ...options, path }),
+    async fail() {
+      await rename(join(folder, "data"), join(folder, "data-away"));
+      await replace(path);
+    },
+    async recover() {
+      await rm(join(folder, "data"), { recursive: true });
+      await rename(join(folder, "data-away"), join(folder, "data"));
+    },
+    close: () => rm(folder, { recursive: true }),
+  };
+}
+
+const outages: Outage[] = [
+  { name: "etcd is stopped", code: unreachable, open: () => openEtcd("stopped") },
+  // Either the store's timer is first or gRPC's.
+  { name: "etcd is frozen", code: unreachable, open: () => openEtcd("frozen") },
+  { name: "DynamoDB refuses connections", code: unreachable, open: () => openDynamoDB("refusing") },
+  { name: "DynamoDB never answers", code: "ERR_STORE_TIMEOUT", open: () => openDynamoDB("silent") },
+  {
+    name: "the session file is some other file",
+    code: "ERR_STORE_UNAVAILABLE",
+    open: () =>
+      openFile(async path => {
+        await mkdir(join(path, ".."));
+        await writeFile(path, "not a session".repeat(1000));
+      }),
+    onlyAtStart: true,
+  },
+  {
+    name: "the session file is a folder",
+    code: "ERR_STORE_UNAVAILABLE",
+    open: () => openFile(path => mkdir(path, { recursive: true })),
+    onlyAtStart: true,
+  },
+  {
+    name: "the session file's folder cannot be made",
+    code: "ERR_STORE_UNAVAILABLE",
+    open: () => openFile(path => writeFile(join(path, ".."), "a file")),
+    onlyAtStart: true,
+  },
+];
+
+/** A request, with how long it took. */
+async function timed(browser: Browser, call: string) {
+  const start = performance.now();
+  const response = await browser.attempt(call);
+  return { response, ms: performance.now() - start };
+}
+
+describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
+  /** Held by a request that has loaded its session before the outage. */
+  const gates = { save: new Gate(), read: new Gate() };
+  const errors: unknown[] = [];
+  const options: AppOptions = {
+    cookie: { maxAge: 600_000 },
+    onError: error => errors.push(error),
+    routes: {
+      "POST /slow-save": async (req: AppRequest) => {
+        await gates.save.pass();
+        req.session.tea = 1;
+        await settled(done => req.session.save(done));
+      },
+      "GET /slow-read": async (req: AppRequest) => {
+        await gates.read.pass();
+        return req.session.user;
+      },
+    },
+  };
+  let system: System;
+  let store: AbstractStore;
+  let ada: Browser;
+  let slowSave: ReturnType<Browser["attempt"]>;
+  let slowRead: ReturnType<Browser["attempt"]>;
+
+  beforeAll(async () => {
+    system = await open();
+    const before = system.createStore({ timeoutMs, touchAfter: 0 });
+    ada = new Browser(createApp(before, options));
+    await ada.send("POST /sign-in?user=ada");
+    await before.close();
+
+    store = system.createStore({ timeoutMs, touchAfter: 0 });
+    ada = ada.clone(createApp(store, options));
+    if (!onlyAtStart) {
+      slowSave = ada.clone().attempt("POST /slow-save");
+      slowRead = ada.clone().attempt("GET /slow-read");
+      await Promise.all([gates.save.reached, gates.read.reached]);
+    }
+    await system.fail();
+  });
+  afterAll(async () => {
+    gates.save.open();
+    gates.read.open();
+    await Promise.all([slowSave, slowRead]);
+    await store.close();
+    await system.close();
+  });
+
+  it.each(["GET /", "POST /set?tea=1", "POST /sign-in?user=ada", "POST /sign-out"])(
+    "%s gets an error in time, and nobody is taken for signed out",
+    async call => {
+      const { response, ms } = await timed(ada, call);
+      expect(response.status).toBe(500);
+      expect(response.body.code).toEqual(code);
+      expect(setCookieOf(response)).toBeUndefined();
+      expect(ms).toBeLessThan(timeoutMs + MARGIN_MS);
+    },
+  );
+
+  it("many requests at once get their errors in time", async () => {
+    const results = await Promise.all(Array.from({ length: 30 }, () => timed(ada, "GET /")));
+    for (const { response, ms } of results) {
+      expect(response.status).toBe(500);
+      expect(ms).toBeLessThan(timeoutMs + MARGIN_MS);
+    }
+  });
+
+  it("a visitor without a session is served, but cannot begin one", async () => {
+    const visitor = new Browser(ada.app);
+    expect(await visitor.fields()).toEqual({});
+    const { response, ms } = await timed(visitor, "POST /sign-in?user=bob");
+    expect(response.status).toBe(500);
+    expect(response.body.code).toEqual(code);
+    expect(visitor.cookie).toBeUndefined();
+    expect(ms).toBeLessThan(timeoutMs + MARGIN_MS);
+  });
+
+  if (!onlyAtStart) {
+    it("a request that has loaded its session before gets an error for its save", async () => {
+      const start = performance.now();
+      gates.save.open();
+      const { status, body } = await slowSave;
+      expect(status).toBe(500);
+      expect(body.code).toEqual(code);
+      expect(performance.now() - start).toBeLessThan(timeoutMs + MARGIN_MS);
+    });
+
+    it("a request that has only read its session is answered, and the error of its touch reported", async () => {
+      errors.length = 0;
+      const start = performance.now();
+      gates.read.open();
+      const { status, body } = await slowRead;
+      expect({ status, body }).toEqual({ status: 200, body: "ada" });
+      // express-session passes the error on in a turn of its own.
+      await turn();
+      expect(errors).toEqual([expect.objectContaining({ code })]);
+      expect(performance.now() - start).toBeLessThan(timeoutMs + MARGIN_MS);
+    });
+  }
+
+  describe("and when that is over", () => {
+    beforeAll(async () => {
+      await system.recover();
+      const deadline = Date.now() + RECOVERY_MS;
+      while (
+        await store.ping().then(
+          () => false,
+          () => true,
+        )
+      ) {
+        if (Date.now() > deadline) throw new Error("The store did not recover");
+        await sleep(50);
+      }
+    });
+
+    it("users are still signed in", async () => {
+      expect(await ada.fields()).toMatchObject({ user: "ada" });
+    });
+
+    it("sessions begin, change and end again", async () => {
+      const bob = new Browser(ada.app);
+      await bob.send("POST /sign-in?user=bob");
+      await bob.send("POST /set?tea=1");
+      expect(await bob.fields()).toEqual({ user: "bob", tea: "1" });
+      await bob.send("POST /sign-out");
+      expect(await bob.fields()).toEqual({});
+    });
+  });
+});
