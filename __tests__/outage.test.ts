@@ -204,6 +204,7 @@ async function timed(browser: Browser, call: string) {
   return { response, ms: performance.now() - start };
 }
 
+// A rejection that nobody handles, or an exception out of place, would end the process and so fail the run.
 describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
   /** Held by a request that has loaded its session before the outage. */
   const gates = { save: new Gate(), read: new Gate() };

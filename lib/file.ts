@@ -191,7 +191,7 @@ function expire(file: LmdbFile, reminder: Buffer, until: number): boolean {
   const entry = entryOf(file, id);
   if (entry === undefined || !indexKey(entry.indexedAt, id).equals(reminder)) {
     // Another process was here before.
-    file.expiries.remove(reminder);
+    file.expiries.removeSync(reminder);
     return false;
   }
   if (entry.record.expiresAt <= until) {
@@ -199,9 +199,9 @@ function expire(file: LmdbFile, reminder: Buffer, until: number): boolean {
     return true;
   }
   const { record } = entry;
-  file.expiries.remove(reminder);
-  file.expiries.put(indexKey(record.expiresAt, id), INDEX_VALUE);
-  file.records.put(id, encodeEntry({ record, indexedAt: record.expiresAt }));
+  file.expiries.removeSync(reminder);
+  file.expiries.putSync(indexKey(record.expiresAt, id), INDEX_VALUE);
+  file.records.putSync(id, encodeEntry({ record, indexedAt: record.expiresAt }));
   return false;
 }
 
@@ -214,17 +214,17 @@ function entryOf(file: LmdbFile, id: Buffer): Entry | undefined {
 function putEntry(file: LmdbFile, id: Buffer, record: StoredRecord, current: Entry | undefined): void {
   let indexedAt = current?.indexedAt;
   if (indexedAt === undefined || !(indexedAt <= record.expiresAt)) {
-    if (indexedAt !== undefined) file.expiries.remove(indexKey(indexedAt, id));
+    if (indexedAt !== undefined) file.expiries.removeSync(indexKey(indexedAt, id));
     indexedAt = record.expiresAt;
-    file.expiries.put(indexKey(indexedAt, id), INDEX_VALUE);
+    file.expiries.putSync(indexKey(indexedAt, id), INDEX_VALUE);
   }
-  file.records.put(id, encodeEntry({ record, indexedAt }));
+  file.records.putSync(id, encodeEntry({ record, indexedAt }));
 }
 
 function removeEntry(file: LmdbFile, id: Buffer, entry: Entry | undefined): void {
   if (entry === undefined) return;
-  file.records.remove(id);
-  file.expiries.remove(indexKey(entry.indexedAt, id));
+  file.records.removeSync(id);
+  file.expiries.removeSync(indexKey(entry.indexedAt, id));
 }
 
 /** Times before 1970 count as 1970: the index orders unsigned numbers. */

@@ -95,7 +95,7 @@ export function trafficOfEtcd(client: Etcd3): Traffic {
 
 interface HttpRequest {
   headers: Record<string, string>;
-  body: string;
+  body: Uint8Array;
 }
 
 interface HttpResponse {
@@ -113,7 +113,8 @@ export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
     next => async args => {
       const { headers, body } = args.request as HttpRequest;
       const name = headers["x-amz-target"]?.split(".")[1] as string;
-      const answer = await traffic.carry(name, JSON.parse(body), async () => {
+      const input = JSON.parse(new TextDecoder().decode(body));
+      const answer = await traffic.carry(name, input, async () => {
         const { statusCode, body } = (await next(args)).response as HttpResponse;
         return { statusCode, body: JSON.parse(await textOf(body)) };
       });

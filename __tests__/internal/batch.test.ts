@@ -14,6 +14,8 @@ class Item implements Batchable {
   }
 }
 
+const failure = new Error("one of these is bad");
+
 interface Sent {
   names: string[];
   succeed(): void;
@@ -155,21 +157,32 @@ describe("Batcher", () => {
 
     it("sends them one after the other if it may not: the next when the one before is answered", async () => {
       const { add, names, sent } = scripted({ repeatKeys: false });
-      const results = add(new Item("a1", "a"), new Item("b1", "b"), new Item("a2", "a"), new Item("c1", "c"));
-      const settled = Promise.allSettled(results);
+      const items = [new Item("a1", "a"), new Item("b1", "b"), new Item("a2", "a"), new Item("c1", "c")];
+      const results = Promise.allSettled(add(...items));
       expect(await names()).toEqual(["a1 b1 c1"]);
       void add(new Item("a3", "a"), new Item("d1", "d"));
       expect(await names()).toEqual(["a1 b1 c1", "d1"]);
       sent[0]?.succeed();
       expect(await names()).toEqual(["a1 b1 c1", "d1", "a2"]);
-      sent[2]?.fail(new Error("refused"));
+      sent[2]?.fail(failure);
       expect(await names()).toEqual(["a1 b1 c1", "d1", "a2", "a3"]);
-      expect((await settled).map(({ status }) => status)).toEqual([
-        "fulfilled",
-        "fulfilled",
-        "rejected",
-        "fulfilled",
+      expect(await results).toMatchObject([
+        { value: "A1" },
+        { value: "B1" },
+        { reason: failure },
+        { value: "C1" },
       ]);
+    });
+
+    it("keeps their order also when the request with the first is refused", async () => {
+      const { add, names, sent, finish } = scripted({ repeatKeys: false, isolate: () => true });
+      void add(new Item("a1", "a"), new Item("b1", "b"), new Item("a2", "a"));
+      await names();
+      sent[0]?.fail(failure);
+      expect(await names()).toEqual(["a1 b1", "a1", "b1"]);
+      sent[1]?.succeed();
+      expect(await names()).toEqual(["a1 b1", "a1", "b1", "a2"]);
+      await finish();
     });
 
     it("lets no item overtake an earlier one of its key that did not fit", async () => {
@@ -182,8 +195,6 @@ describe("Batcher", () => {
   });
 
   describe("when a request fails", () => {
-    const failure = new Error("one of these is bad");
-
     it("fails all of its items alike", async () => {
       const { add, names, sent } = scripted();
       const results = Promise.allSettled(add("a", "b"));
@@ -223,18 +234,17 @@ describe("Batcher", () => {
       expect(await first).toBe("A");
     });
 
-    it("goes on with what waits", async () => {
+    it("goes on with what waits, with no more requests under way than the limit", async () => {
       const { add, names, sent } = scripted({ isolate: () => true }, { requests: 1 });
       const results = Promise.allSettled(add("a", "b"));
       await names();
       const [waiting] = add("c");
-      sent[0]?.fail(failure);
-      await names();
-      sent[1]?.fail(failure);
-      await names();
-      sent[2]?.fail(failure);
+      for (const expected of ["a b", "a", "b"]) {
+        expect((await names()).at(-1)).toBe(expected);
+        sent.at(-1)?.fail(failure);
+      }
       expect(await names()).toEqual(["a b", "a", "b", "c"]);
-      sent[3]?.succeed();
+      sent.at(-1)?.succeed();
       expect(await waiting).toBe("C");
       expect(await results).toMatchObject([{ reason: failure }, { reason: failure }]);
     });

@@ -92,7 +92,9 @@ export class Batcher<Item extends Batchable, Result> {
     this.#options
       .send(batch.map(({ item }) => item))
       .then(
-        results => batch.forEach(({ resolve }, index) => resolve(results[index] as Result)),
+        results => {
+          for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
+        },
         error => {
           if (batch.length > 1 && this.#options.isolate(error)) {
             // In front, so that they keep their place before later items of the same keys.

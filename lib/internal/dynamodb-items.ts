@@ -36,8 +36,8 @@ export class DynamoDBItems {
     if (item === undefined) return undefined;
     const { data, expires, created, version, slack } = this.#attributes;
     return readableRecord(
-      valueOf(item[data]),
-      valueOf(item[version]),
+      plainValue(item[data]),
+      plainValue(item[version]),
       numberOf(item[expires]),
       numberOf(item[slack]),
       numberOf(item[created]),
@@ -63,13 +63,13 @@ export class DynamoDBItems {
 }
 
 /** The item that comes with a failed condition is not unmarshalled by the document client: `{ S: ... }`, `{ N: ... }`. */
-function valueOf(attribute: unknown): unknown {
+function plainValue(attribute: unknown): unknown {
   if (typeof attribute !== "object" || attribute === null) return attribute;
   const { S, N } = attribute as { S?: unknown; N?: unknown };
   return S ?? N;
 }
 
 function numberOf(attribute: unknown): number {
-  const value = valueOf(attribute);
+  const value = plainValue(attribute);
   return value === undefined || value === null || value === "" ? Number.NaN : Number(value);
 }

@@ -1,0 +1,382 @@
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import type { Etcd3 } from "etcd3";
+import { expectTypeOf } from "expect-type";
+import session, { type SessionData, type Store } from "express-session";
+import {
+  AbstractStore,
+  type Awaitable,
+  type Callback,
+  type CallOptions,
+  type ConflictEvent,
+  type ConflictPolicy,
+  type CorruptEvent,
+  canExtend,
+  decodeRecord,
+  type Extension,
+  encodeRecord,
+  type ListedSession,
+  type Operation,
+  type ScannedRecord,
+  type Serializer,
+  type StoredRecord,
+  StoreError,
+  type StoreErrorCode,
+  type StoreOptions,
+  UNREADABLE,
+  type WriteResult,
+} from "express-session-stores";
+import { type ConformanceOptions, storeConformance } from "express-session-stores/conformance";
+import {
+  type DynamoDBAttributes,
+  DynamoDBStore,
+  type DynamoDBStoreOptions,
+} from "express-session-stores/dynamodb";
+import { EtcdStore, type EtcdStoreOptions } from "express-session-stores/etcd";
+import { FileStore, type FileStoreOptions } from "express-session-stores/file";
+import { MemoryStore, type MemoryStoreOptions } from "express-session-stores/memory";
+
+/*
+ * What a user's editor says. The compiler checks it (`npm run typecheck`): jest only runs what is left when the types
+ * are gone, and sees that what does not compile is refused at run time as well.
+ */
+
+declare module "express-session" {
+  // All test files are one program: optional, and under a name that no other test has.
+  interface SessionData {
+    visitorOfTypesTest?: { name: string };
+  }
+}
+
+const etcd = { kv: { txn() {} }, leaseClient: { leaseGrant() {} } } as unknown as Etcd3;
+const dynamodb = new DynamoDBClient();
+
+/** Compiled, and never run. */
+function compiled(_code: (store: MemoryStore, data: SessionData, signal: AbortSignal) => unknown): void {}
+
+describe("the stores", () => {
+  it("are stores of express-session", () => {
+    expectTypeOf<AbstractStore>().toExtend<Store>();
+    const stores = [
+      new MemoryStore(),
+      new FileStore({ path: "never-opened.lmdb" }),
+      new DynamoDBStore({ client: dynamodb }),
+      new EtcdStore({ client: etcd }),
+    ];
+    for (const store of stores) session({ store, secret: "secret", resave: false, saveUninitialized: false });
+  });
+
+  it("tell what they were given, and do not let it be changed", () => {
+    expectTypeOf<MemoryStore["prefix"]>().toEqualTypeOf<string>();
+    expectTypeOf<FileStore["path"]>().toEqualTypeOf<string>();
+    expectTypeOf<DynamoDBStore["tableName"]>().toEqualTypeOf<string>();
+    expectTypeOf<DynamoDBStore["attributes"]>().toEqualTypeOf<Readonly<DynamoDBAttributes>>();
+    compiled(store => {
+      // @ts-expect-error
+      store.prefix = "other:";
+    });
+  });
+});
+
+describe("methods", () => {
+  it("return a promise without a callback", () => {
+    compiled((store, data, signal) => {
+      expectTypeOf(store.get("sid")).toEqualTypeOf<Promise<SessionData | null>>();
+      expectTypeOf(store.get("sid", { signal })).toEqualTypeOf<Promise<SessionData | null>>();
+      expectTypeOf(store.set("sid", data)).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.set("sid", data, { signal })).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.touch("sid", data)).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.touch("sid", data, { signal })).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.destroy("sid")).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.destroy("sid", { signal })).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.all()).toEqualTypeOf<Promise<ListedSession[]>>();
+      expectTypeOf(store.all({ signal })).toEqualTypeOf<Promise<ListedSession[]>>();
+      expectTypeOf(store.ids()).toEqualTypeOf<Promise<string[]>>();
+      expectTypeOf(store.ids({ signal })).toEqualTypeOf<Promise<string[]>>();
+      expectTypeOf(store.length()).toEqualTypeOf<Promise<number>>();
+      expectTypeOf(store.length({ signal })).toEqualTypeOf<Promise<number>>();
+      expectTypeOf(store.clear()).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.clear({ signal })).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.ping()).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.ping({ signal })).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.close()).toEqualTypeOf<Promise<void>>();
+      expectTypeOf(store.entries({ signal })).toExtend<AsyncIterable<[string, SessionData]>>();
+    });
+  });
+
+  it("return nothing with a callback, and tell it what there is", () => {
+    compiled((store, data) => {
+      const returned = [
+        store.get("sid", (_error, found) =>
+          expectTypeOf(found).toEqualTypeOf<SessionData | null | undefined>(),
+        ),
+        store.set("sid", data, _error => {}),
+        store.touch("sid", data, () => {}),
+        store.destroy("sid", _error => {}),
+        store.all((_error, found) => expectTypeOf(found).toEqualTypeOf<ListedSession[] | undefined>()),
+        store.ids((_error, found) => expectTypeOf(found).toEqualTypeOf<string[] | undefined>()),
+        store.length((_error, found) => expectTypeOf(found).toEqualTypeOf<number | undefined>()),
+        store.clear(_error => {}),
+        store.ping(_error => {}),
+        store.close(_error => {}),
+      ];
+      expectTypeOf(returned).items.toBeVoid();
+    });
+  });
+
+  it("take no other arguments", () => {
+    compiled((store, data, signal) => {
+      // @ts-expect-error
+      store.get();
+      // @ts-expect-error
+      store.get(1);
+      // @ts-expect-error
+      store.get("sid", signal);
+      // @ts-expect-error
+      store.get("sid", { timeout: 100 });
+      // @ts-expect-error
+      store.get("sid", () => {}, { signal });
+      // @ts-expect-error
+      store.set("sid");
+      // @ts-expect-error
+      store.set("sid", { user: "without a cookie" });
+      // @ts-expect-error
+      store.touch("sid");
+      // @ts-expect-error
+      store.destroy("sid", data);
+      // @ts-expect-error
+      store.entries(() => {});
+      // @ts-expect-error
+      store.close({ signal });
+    });
+  });
+
+  it("that only some stores have are on these alone", () => {
+    expectTypeOf<MemoryStore["cleanup"]>().toEqualTypeOf<() => Promise<number>>();
+    expectTypeOf<FileStore["cleanup"]>().toEqualTypeOf<() => Promise<number>>();
+    expectTypeOf<DynamoDBStore["createTable"]>().toEqualTypeOf<(options?: CallOptions) => Promise<void>>();
+    expectTypeOf<EtcdStore>().not.toHaveProperty("cleanup");
+    expectTypeOf<AbstractStore>().not.toHaveProperty("createTable");
+  });
+});
+
+describe("sessions", () => {
+  it("have the properties that the application added to SessionData", async () => {
+    const store = new MemoryStore();
+    const cookie = new session.Cookie();
+    await store.set("sid", { cookie, visitorOfTypesTest: { name: "Ada" } });
+    const found = await store.get("sid");
+    expectTypeOf(found?.visitorOfTypesTest).toEqualTypeOf<{ name: string } | undefined>();
+    expect(found?.visitorOfTypesTest?.name).toBe("Ada");
+    const [listed] = await store.all();
+    expectTypeOf(listed?.visitorOfTypesTest).toEqualTypeOf<{ name: string } | undefined>();
+    expectTypeOf(listed?.id).toEqualTypeOf<string | undefined>();
+    for await (const [sid, entry] of store.entries()) {
+      expectTypeOf(sid).toEqualTypeOf<string>();
+      expectTypeOf(entry.visitorOfTypesTest).toEqualTypeOf<{ name: string } | undefined>();
+    }
+    const ttl = ({ visitorOfTypesTest }: SessionData) => (visitorOfTypesTest ? 3600 : 60);
+    expectTypeOf(ttl).toExtend<NonNullable<StoreOptions["ttl"]>>();
+    compiled(async () => {
+      // @ts-expect-error
+      found?.visitorOfTypesTest?.age;
+      // @ts-expect-error
+      await store.set("sid", { cookie, visitorOfTypesTest: "Ada" });
+    });
+    await store.close();
+  });
+});
+
+describe("options", () => {
+  it("may be left out or undefined", () => {
+    new MemoryStore({});
+    new MemoryStore({ prefix: undefined, ttl: undefined, max: undefined, cleanupInterval: undefined });
+    new DynamoDBStore({ client: dynamodb, tableName: undefined, attributes: { id: "pk" } });
+    new DynamoDBStore({ client: DynamoDBDocumentClient.from(dynamodb) });
+    expectTypeOf<Pick<FileStoreOptions, "path">>().toEqualTypeOf<{ path: string }>();
+    for (const conflict of ["merge", "overwrite", "error"] satisfies ConflictPolicy[]) {
+      new MemoryStore({ conflict });
+    }
+  });
+
+  it("are the shared ones and those of the store", () => {
+    type Own<Options> = Exclude<keyof Options, keyof StoreOptions>;
+    expectTypeOf<Own<MemoryStoreOptions>>().toEqualTypeOf<"max" | "maxBytes" | "cleanupInterval">();
+    expectTypeOf<Own<FileStoreOptions>>().toEqualTypeOf<"path" | "cleanupInterval">();
+    expectTypeOf<Own<DynamoDBStoreOptions>>().toEqualTypeOf<
+      "client" | "tableName" | "attributes" | "consistentRead"
+    >();
+    expectTypeOf<Own<EtcdStoreOptions>>().toEqualTypeOf<"client">();
+  });
+
+  it.each<[what: string, construct: () => unknown]>([
+    // @ts-expect-error
+    ["an unknown name", () => new MemoryStore({ maximum: 1000 })],
+    // @ts-expect-error
+    ["one of another store", () => new EtcdStore({ client: etcd, path: "sessions.lmdb" })],
+    // @ts-expect-error
+    ["a prefix that is no string", () => new MemoryStore({ prefix: 1 })],
+    // @ts-expect-error
+    ["a ttl that is no number", () => new MemoryStore({ ttl: "1 day" })],
+    // @ts-expect-error
+    ["a touchAfter that is no number", () => new MemoryStore({ touchAfter: null })],
+    // @ts-expect-error
+    ["a policy that does not exist", () => new MemoryStore({ conflict: "ignore" })],
+    // @ts-expect-error
+    ["a serializer of one direction", () => new MemoryStore({ serializer: { stringify: JSON.stringify } })],
+    // @ts-expect-error
+    ["a clock that is a time", () => new MemoryStore({ now: Date.now() })],
+    // @ts-expect-error
+    ["no options for the file store", () => new FileStore()],
+    // @ts-expect-error
+    ["no path", () => new FileStore({})],
+    // @ts-expect-error
+    ["no DynamoDB client", () => new DynamoDBStore({ tableName: "sessions" })],
+    // @ts-expect-error
+    ["a configuration for a client", () => new DynamoDBStore({ client: { region: "eu-central-1" } })],
+    // @ts-expect-error
+    ["an unknown attribute", () => new DynamoDBStore({ client: dynamodb, attributes: { sid: "id" } })],
+    // @ts-expect-error
+    ["no etcd client", () => new EtcdStore({})],
+    // @ts-expect-error
+    ["a configuration for an etcd client", () => new EtcdStore({ client: { hosts: "etcd-0:2379" } })],
+  ])("neither compile nor are accepted with %s", (_what, construct) => {
+    expect(construct).toThrow(TypeError);
+  });
+
+  it("do not compile with a ttl function that returns no number", () => {
+    compiled(() => {
+      // @ts-expect-error
+      new MemoryStore({ ttl: () => "1 day" });
+    });
+  });
+
+  it("take a serializer that is asynchronous", () => {
+    const serializer: Serializer = {
+      stringify: async value => JSON.stringify(value),
+      parse: text => JSON.parse(text),
+    };
+    new MemoryStore({ serializer });
+    expectTypeOf(JSON).toExtend<Serializer>();
+    expectTypeOf<Awaitable<string>>().toEqualTypeOf<string | PromiseLike<string>>();
+  });
+});
+
+describe("events and errors", () => {
+  it("have types", () => {
+    expectTypeOf<ConflictEvent>().toEqualTypeOf<{
+      reason: "gone" | "merged";
+      keys: string[];
+      sidHash: string;
+    }>();
+    expectTypeOf<CorruptEvent>().toEqualTypeOf<{ sidHash: string; cause: unknown }>();
+    new MemoryStore().on("conflict", ({ reason }: ConflictEvent) => reason);
+    expectTypeOf<Callback<number>>().toExtend<(error?: Error | null, value?: number) => void>();
+    expectTypeOf<StoreError>().toExtend<Error>();
+    expectTypeOf<StoreError["code"]>().toEqualTypeOf<StoreErrorCode>();
+    new StoreError("ERR_STORE_TIMEOUT", "late", { cause: new Error() });
+    compiled(() => {
+      // @ts-expect-error
+      new StoreError("ERR_TYPO", "a code that does not exist");
+    });
+  });
+});
+
+/** All that a store of one's own needs, from what the package exports. */
+class OwnStore extends AbstractStore {
+  readonly #records = new Map<string, string>();
+
+  constructor(options: StoreOptions = {}) {
+    super(options);
+  }
+
+  protected override _read(key: string): StoredRecord | undefined {
+    const text = this.#records.get(key);
+    return text === undefined ? undefined : decodeRecord(text);
+  }
+
+  protected override async _write(
+    key: string,
+    record: StoredRecord,
+    expected: StoredRecord | undefined,
+    { signal }: Operation,
+  ): Promise<WriteResult> {
+    signal.throwIfAborted();
+    const current = this._read(key);
+    if (expected !== undefined && current?.version !== expected.version) return { written: false, current };
+    this.#records.set(key, encodeRecord(record));
+    return { written: true };
+  }
+
+  protected override _extend(key: string, { expiresAt, slack, now }: Extension): boolean {
+    const record = this._read(key);
+    if (!canExtend(record, { expiresAt, slack, now })) return false;
+    this.#records.set(key, encodeRecord({ ...record, expiresAt, slack }));
+    return true;
+  }
+
+  protected override _remove(key: string): void {
+    this.#records.delete(key);
+  }
+
+  protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
+    for (const key of this.#records.keys()) {
+      if (key.startsWith(start)) yield [{ key, record: this._read(key) ?? UNREADABLE }];
+    }
+  }
+}
+
+describe("a store of one's own", () => {
+  it("has the methods and types of the others", async () => {
+    const store = new OwnStore({ prefix: "own:" });
+    session({ store, secret: "secret", resave: false, saveUninitialized: false });
+    await store.set("sid", { cookie: new session.Cookie(), visitorOfTypesTest: { name: "Ada" } });
+    expect((await store.get("sid"))?.visitorOfTypesTest?.name).toBe("Ada");
+    expect(await store.ids()).toEqual(["sid"]);
+  });
+
+  it("can be given to the conformance suite, which hands it the shared options", () => {
+    const titles: string[] = [];
+    const runner: Pick<ConformanceOptions, "describe" | "it"> = {
+      describe: (_name, body) => body(),
+      it: name => titles.push(name),
+    };
+    storeConformance({
+      ...runner,
+      createStore: options => {
+        expectTypeOf(options).toEqualTypeOf<StoreOptions>();
+        return new OwnStore(options);
+      },
+      breakBackend: store => {
+        expectTypeOf(store).toEqualTypeOf<OwnStore>();
+      },
+    });
+    expect(titles.length).toBeGreaterThan(100);
+    compiled(() => {
+      // @ts-expect-error
+      storeConformance({ ...runner, createStore: () => new Map() });
+      // @ts-expect-error
+      storeConformance(runner);
+    });
+  });
+
+  it("does not compile without all operations, or with others than those of the base", () => {
+    // @ts-expect-error
+    class Incomplete extends AbstractStore {}
+    class Wrong extends OwnStore {
+      // @ts-expect-error
+      protected override _read(key: string): string {
+        return key;
+      }
+      // @ts-expect-error
+      protected override _extend(): void {}
+    }
+    compiled(store => {
+      // @ts-expect-error
+      new AbstractStore();
+      // @ts-expect-error
+      store._read("sess:sid");
+    });
+    expect([Incomplete, Wrong]).toHaveLength(2);
+  });
+});
