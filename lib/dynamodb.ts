@@ -142,25 +142,29 @@ export class DynamoDBStore extends AbstractStore {
    *
    * @throws StoreError if the request is refused, or a table is there whose key or TTL attribute is another
    */
-  async createTable(options: CallOptions = {}): Promise<void> {
+  createTable(options: CallOptions = {}): Promise<void> {
+    const created = this.#createTable(options);
+    // As with every method: a rejection that nobody waits for must not end the process.
+    created.catch(() => {});
+    return created;
+  }
+
+  async #createTable({ signal }: CallOptions): Promise<void> {
     this._assertOpen();
-    const request = { abortSignal: options.signal as AbortSignal };
     try {
-      await this.#createTable(request);
+      await this.#ensureTable({ abortSignal: signal as AbortSignal });
     } catch (error) {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       if (error instanceof StoreError) throw error;
       throw new StoreError(
         "ERR_STORE_UNAVAILABLE",
         `The table "${this.tableName}" could not be created; see \`cause\`.`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     }
   }
 
-  async #createTable(request: { abortSignal: AbortSignal }): Promise<void> {
+  async #ensureTable(request: { abortSignal: AbortSignal }): Promise<void> {
     const TableName = this.tableName;
     const { id, ttl } = this.attributes;
     const create = new sdk.CreateTableCommand({

@@ -83,7 +83,8 @@ export class EtcdStore extends AbstractStore {
       client: {
         test: isEtcd3,
         required: true,
-        expected: "a client of the package `etcd3` (npm install etcd3): new Etcd3(...)",
+        expected:
+          "a client of the package `etcd3`, new Etcd3(...), and not a namespace of one: that is what `prefix` is for",
       },
     });
     this.#client = options.client;
@@ -255,8 +256,11 @@ export class EtcdStore extends AbstractStore {
 }
 
 function isEtcd3(value: unknown): boolean {
-  const client = value as Partial<Etcd3> | null | undefined;
-  return typeof client?.kv?.txn === "function" && typeof client.leaseClient?.leaseGrant === "function";
+  const client = value as (Partial<Etcd3> & { prefix?: Buffer }) | null | undefined;
+  const hasServices =
+    typeof client?.kv?.txn === "function" && typeof client.leaseClient?.leaseGrant === "function";
+  // A namespace has the services of its client, but only its own methods add the prefix.
+  return hasServices && !client?.prefix?.length;
 }
 
 function rangeOf(key: string): IRequestOp {
