@@ -324,6 +324,29 @@ describe("what an operation costs", () => {
     expect(store.calls).toEqual(["write", "read", "write", "extend", "remove"]);
   });
 
+  it("is one write each for twenty saves of one session at once, and keeps all their changes", async () => {
+    const store = open();
+    await store.set("sid", plain());
+    const sessions = await Promise.all(Array.from({ length: 20 }, () => load(store, "sid")));
+    store.calls.length = 0;
+    store.script._write = async (key, record, expected) => store.write(key, record, expected);
+    await Promise.all(
+      sessions.map((session, index) => store.set("sid", Object.assign(session, { [`key${index}`]: index }))),
+    );
+    expect(store.calls).toEqual(Array(20).fill("write"));
+    const saved = await store.get("sid");
+    for (let index = 0; index < 20; index++) expect(saved).toHaveProperty(`key${index}`, index);
+  });
+
+  it("leaves nothing behind of a save that has ended", async () => {
+    const store = open({ timeoutMs: 20 });
+    store.script._write = never;
+    await expect(store.set("sid", plain())).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
+    store.script = {};
+    await store.set("sid", plain({ views: 1 }));
+    expect(await store.get("sid")).toMatchObject({ views: 1 });
+  });
+
   it("is none for a touch that would move the expiry by less than touchAfter", async () => {
     let now = Date.now();
     const store = open({ touchAfter: 60, now: () => now });

@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -264,6 +264,19 @@ describe("space", () => {
 });
 
 describe("several processes", () => {
+  it("see each other's saves at once, even within a turn of the event loop", async () => {
+    const store = open();
+    await store.set("sid", session({ views: 1 }));
+    const before = store.get("sid");
+    const script = `
+      const { FileStore } = require("express-session-stores/file");
+      new FileStore({ path: ${JSON.stringify(path)} }).set("sid", { cookie: {}, views: 2 });`;
+    execFileSync(process.execPath, ["-e", script]);
+    const after = store.get("sid");
+    expect(await before).toMatchObject({ views: 1 });
+    expect(await after).toMatchObject({ views: 2 });
+  });
+
   const CHANGES = 150;
 
   /** A process that changes its own key of one session again and again, loading it anew each time. */

@@ -4,7 +4,7 @@ import { type Callback, deliver } from "./internal/bridge.js";
 import { SessionCodec } from "./internal/codec.js";
 import { expiryOf } from "./internal/expiry.js";
 import { digest, KeySpace } from "./internal/keys.js";
-import { LoadedSessions, type PendingSave } from "./internal/loaded.js";
+import { type Loaded, LoadedSessions } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
 import { misuse, type Rule } from "./internal/options.js";
 import {
@@ -16,7 +16,7 @@ import {
   UNREADABLE,
   type WriteResult,
 } from "./internal/record.js";
-import { Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
+import { type PendingSave, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
 import { TimeSlice } from "./internal/time-slice.js";
 import { VersionSource } from "./internal/versions.js";
@@ -65,6 +65,8 @@ export abstract class AbstractStore extends Store {
   readonly #codec: SessionCodec;
   readonly #saveContext: SaveContext;
   readonly #loaded = new LoadedSessions();
+  /** The last save under way of each key. */
+  readonly #saves = new Map<string, PendingSave>();
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -324,54 +326,56 @@ export abstract class AbstractStore extends Store {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
       loaded = this.#loaded.remember(session, sid, undefined, "");
     }
-    const save = (held: string) =>
-      new Save(this.#saveContext, { key, sid, session, held, loaded, operation }).run();
-    const before = loaded?.lastSave;
+    const save = (held: string, latest?: StoredRecord) =>
+      new Save(this.#saveContext, { key, sid, session, held, loaded, operation }).run(latest);
+    const before = this.#saves.get(key);
     const outcome =
       isPromise(serialized) || before !== undefined ? afterBoth(serialized, before, save) : save(serialized);
     if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
-    if (loaded === undefined) return outcome.then(reached => this.#reportOutcome(sid, reached));
-    const saved = { outcome, operation };
-    const memory = loaded;
-    memory.lastSave = saved;
+    const pending: PendingSave = { outcome, operation };
+    this.#saves.set(key, pending);
     const done = () => {
-      if (memory.lastSave === saved) memory.lastSave = undefined;
+      if (this.#saves.get(key) === pending) this.#saves.delete(key);
     };
     outcome.then(done, done);
     return outcome.then(reached => this.#reportOutcome(sid, reached));
   }
 
-  #reportOutcome(sid: string, outcome: SaveOutcome): void {
-    if (outcome.reason === "written") return;
-    const keys = outcome.reason === "merged" ? outcome.keys : [];
-    this.#report("conflict", { reason: outcome.reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
+  #reportOutcome(sid: string, { reason, keys }: SaveOutcome): void {
+    if (reason === "written") return;
+    this.#report("conflict", { reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
   }
 
-  async #touch(sid: string, session: SessionData, operation: Operation): Promise<void> {
+  #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
     const key = this.#keyOf(sid);
     assertSession(session);
-    if (this.#settings.disableTouch) return;
-    const stored = this.#loaded.find(sid, session)?.stored;
-    const now = this.#settings.now();
-    let createdAt = stored?.record.createdAt;
-    if (createdAt === undefined && this.#settings.expiry.absoluteTimeoutMs !== undefined) {
-      createdAt = (await this.#read(key, operation))?.createdAt;
-      if (createdAt === undefined) return;
-    }
-    const { expiresAt, slack, touchAfterMs } = expiryOf(
-      session,
-      createdAt ?? now,
-      now,
-      this.#settings.expiry,
+    const { disableTouch, expiry } = this.#settings;
+    if (disableTouch) return;
+    const seen = this.#loaded.find(sid, session)?.stored;
+    if (seen !== undefined) return this.#extend(key, session, seen.record.createdAt, seen, operation);
+    if (expiry.absoluteTimeoutMs === undefined) return this.#extend(key, session, 0, undefined, operation);
+    // How far it may be prolonged depends on when it began.
+    return Promise.resolve(this.#read(key, operation)).then(
+      record => record && this.#extend(key, session, record.createdAt, undefined, operation),
     );
+  }
+
+  #extend(
+    key: string,
+    session: SessionData,
+    createdAt: number,
+    seen: Loaded["stored"],
+    operation: Operation,
+  ): Awaitable<void> {
+    const now = this.#settings.now();
+    const { expiresAt, slack, touchAfterMs } = expiryOf(session, createdAt, now, this.#settings.expiry);
     if (expiresAt <= now) return;
-    if (stored !== undefined) {
-      const moved = expiresAt - stored.expiresAt;
-      if (moved < 0 || moved < touchAfterMs) return;
-    }
-    const extension: Extension = { expiresAt, slack, now };
-    const extended = await this.#guard(() => this._extend(key, extension, stored?.record, operation));
-    if (extended && stored !== undefined) stored.expiresAt = Math.max(stored.expiresAt, expiresAt);
+    if (seen !== undefined && expiresAt - seen.expiresAt < touchAfterMs) return;
+    const noted = (extended: boolean) => {
+      if (extended && seen !== undefined) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
+    };
+    const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
+    return isPromise(extended) ? extended.then(noted) : noted(extended);
   }
 
   /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
@@ -486,16 +490,19 @@ export abstract class AbstractStore extends Store {
   protected async _close(): Promise<void> {}
 }
 
-/** Saves of one `Session` queue: this one goes on when it is serialized and the one before has ended. */
+/**
+ * Saves of one session queue in this process: a `Session` never conflicts with itself, and twenty parallel requests
+ * cost twenty writes and not two hundred. This one goes on when it is serialized and the one before has ended.
+ */
 async function afterBoth(
   serialized: Awaitable<string>,
   before: PendingSave | undefined,
-  save: (held: string) => Awaitable<SaveOutcome>,
+  save: (held: string, latest: StoredRecord | undefined) => Awaitable<SaveOutcome>,
 ): Promise<SaveOutcome> {
   const held = await serialized;
   // A save that the backend never answers holds up the next one no longer than its own caller.
-  if (before !== undefined) await before.operation.limit(before.outcome).catch(() => {});
-  return await save(held);
+  const outcome = await before?.operation.limit(before.outcome).catch(() => undefined);
+  return await save(held, outcome?.stored);
 }
 
 function unavailable(error: unknown): never {

@@ -146,7 +146,7 @@ export const faults: Fault[] = [
   },
   {
     does: "checks the version and writes in two steps",
-    caughtBy: ["sessions that changed", "20 requests that save different keys at the same time lose nothing"],
+    caughtBy: ["two stores on one backend", "merge each other's changes, with 20 saves at the same time"],
     breakStore: store =>
       replace(store, "_write", write => async (key, record, expected) => {
         const current = store._read(key);

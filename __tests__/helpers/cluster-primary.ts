@@ -24,18 +24,12 @@ export class WorkerCluster {
   static async start(count: number, path: string): Promise<WorkerCluster> {
     cluster.setupPrimary({ exec: join(__dirname, "cluster-worker.cjs"), args: [path], execArgv: [] });
     const workers = Array.from({ length: count }, () => cluster.fork());
-    const ports = await Promise.all(
-      workers.map(async worker => {
-        const ended = once(worker, "exit").then(([code]) => {
-          throw new Error(`A worker ended with ${code}: has the package been built?`);
-        });
-        const [ports] = await Promise.race([once(worker, "message"), ended]);
-        // Handled, whenever it ends later.
-        ended.catch(() => {});
-        return ports as Ports;
-      }),
-    );
-    return new WorkerCluster(workers, ports);
+    try {
+      return new WorkerCluster(workers, await Promise.all(workers.map(portsOf)));
+    } catch (error) {
+      for (const worker of workers) worker.process.kill("SIGKILL");
+      throw error;
+    }
   }
 
   /** A browser whose requests go to the workers in turn. */
@@ -74,6 +68,17 @@ export class WorkerCluster {
     expected.missing -= 1;
     if (expected.missing === 0) void expected.gate.pass();
   }
+}
+
+/** What a worker tells when it listens. */
+async function portsOf(worker: Worker): Promise<Ports> {
+  const ended = once(worker, "exit").then(([code]) => {
+    throw new Error(`A worker ended with ${code}: has the package been built?`);
+  });
+  // It ends later in any case.
+  ended.catch(() => {});
+  const [ports] = await Promise.race([once(worker, "message"), ended]);
+  return ports;
 }
 
 function addressOf(port: number | undefined): string {

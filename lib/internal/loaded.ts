@@ -1,11 +1,5 @@
 import type { SessionData } from "express-session";
-import type { Operation } from "./operation.js";
 import type { StoredRecord } from "./record.js";
-
-export interface PendingSave {
-  readonly outcome: PromiseLike<unknown>;
-  readonly operation: Operation;
-}
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
@@ -20,10 +14,8 @@ export interface Loaded {
    * after a merge: only what changed since this is this request's doing.
    */
   held: string;
-  /** Writes without an answer, version to `held`: one that is found stored later was ours. */
-  readonly unanswered: Map<string, string>;
-  /** The save under way, if there is one: saves of one session queue, so that it never conflicts with itself. */
-  lastSave: PendingSave | undefined;
+  /** Writes that have not been answered, version to `held`: one that is found stored later was ours. */
+  unanswered: Map<string, string> | undefined;
 }
 
 /** The memory of loaded sessions, by the object that the request holds. It lives as long as that object. */
@@ -36,8 +28,7 @@ export class LoadedSessions {
       sid,
       stored: record && { record, expiresAt: record.expiresAt },
       held,
-      unanswered: new Map(),
-      lastSave: undefined,
+      unanswered: undefined,
     };
     this.#loaded.set(session, loaded);
     return loaded;

@@ -10,14 +10,21 @@ export class Operation {
   #controller: AbortController | undefined;
   #end: { reason: unknown } | undefined;
 
-  /** When the time is up, on the real clock (`Date.now()`), whatever clock the store runs on. */
-  readonly deadline: number;
+  #deadline: number | undefined;
 
   constructor(timeoutMs: number, callerSignal?: AbortSignal) {
     this.#timeoutMs = timeoutMs;
     this.#callerSignal = callerSignal;
-    this.deadline = Date.now() + timeoutMs;
     callerSignal?.throwIfAborted();
+  }
+
+  /**
+   * When the time is up, on the real clock (`Date.now()`), whatever clock the store runs on. Counted from when it is
+   * first asked for, which is in the same turn: an operation that is done at once never needs it.
+   */
+  get deadline(): number {
+    this.#deadline ??= Date.now() + this.#timeoutMs;
+    return this.#deadline;
   }
 
   /** The latest of the times after which a request for these operations is of no use. For clients, not for callers. */

@@ -24,10 +24,22 @@ export interface SaveContext {
 }
 
 /** How a save ended: `gone` means that the session was destroyed meanwhile and nothing was written. */
-export type SaveOutcome = { reason: "written" | "gone" } | { reason: "merged"; keys: string[] };
+export interface SaveOutcome {
+  reason: "written" | "merged" | "gone";
+  /** For `merged`: what both sides changed. */
+  keys: string[];
+  /** What is stored now, if that is known. */
+  stored: StoredRecord | undefined;
+}
 
-const WRITTEN: SaveOutcome = { reason: "written" };
-const GONE: SaveOutcome = { reason: "gone" };
+/** A save under way. */
+export interface PendingSave {
+  readonly outcome: PromiseLike<SaveOutcome>;
+  readonly operation: Operation;
+}
+
+const REMOVED: SaveOutcome = { reason: "written", keys: [], stored: undefined };
+const GONE: SaveOutcome = { reason: "gone", keys: [], stored: undefined };
 
 type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 
@@ -68,17 +80,25 @@ export class Save {
     this.#deadline = this.#ownDeadline;
   }
 
-  run(): Awaitable<SaveOutcome> {
+  /**
+   * @param latest - what is stored according to the save that this one waited for: saves it the refusal that it would
+   * meet otherwise
+   */
+  run(latest?: StoredRecord): Awaitable<SaveOutcome> {
     const { key, loaded, operation } = this.#request;
     if (this.#ownDeadline.expiresAt <= this.#context.settings.now()) {
       const removed = this.#context.remove(key, operation);
-      return isPromise(removed) ? removed.then(() => WRITTEN) : WRITTEN;
+      return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
     }
     const stored = loaded?.stored?.record;
-    // After a merge the request holds less than what is stored.
-    if (stored !== undefined && loaded?.held !== this.#context.codec.textOf(key, stored)) {
-      return this.#rebase(stored, loaded as Loaded).then(() => this.#write());
+    if (loaded === undefined || stored === undefined) return this.#write();
+    const { codec, settings } = this.#context;
+    if (settings.conflict !== "error" && latest !== undefined && isLaterWrite(latest, stored)) {
+      return this.#refused(stored, latest);
     }
+    // After a merge the request holds less than what is stored.
+    if (loaded.held !== codec.textOf(key, stored))
+      return this.#rebase(stored, loaded).then(() => this.#write());
     return this.#write();
   }
 
@@ -95,7 +115,10 @@ export class Save {
     };
     const result = this.#context.write(key, record, this.#expected, operation);
     if (!isPromise(result)) return this.#answered(record, result);
-    loaded?.unanswered.set(record.version, held);
+    if (loaded !== undefined) {
+      loaded.unanswered ??= new Map();
+      loaded.unanswered.set(record.version, held);
+    }
     return result.then(answer => this.#answered(record, answer));
   }
 
@@ -109,9 +132,9 @@ export class Save {
     if (loaded !== undefined) {
       loaded.stored = { record: stored, expiresAt: stored.expiresAt };
       loaded.held = held;
-      loaded.unanswered.clear();
+      loaded.unanswered = undefined;
     }
-    return this.#merged ? { reason: "merged", keys: this.#contested } : WRITTEN;
+    return { reason: this.#merged ? "merged" : "written", keys: this.#contested, stored };
   }
 
   /** Only the save of a loaded session is ever refused: no other expects anything. */
@@ -120,7 +143,7 @@ export class Save {
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
     this.#expected = current;
     const again = (readable: boolean) => (readable ? this.#write() : GONE);
-    const earlier = loaded.unanswered.get(current.version);
+    const earlier = loaded.unanswered?.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
       loaded.stored = { record: current, expiresAt: current.expiresAt };
@@ -158,6 +181,11 @@ export class Save {
     this.#contested = keys;
     return true;
   }
+}
+
+/** Whether `latest` is another write of the record that `stored` is a write of. */
+function isLaterWrite(latest: StoredRecord, stored: StoredRecord): boolean {
+  return latest.version !== stored.version && lineageOf(latest.version) === lineageOf(stored.version);
 }
 
 /** When the session ends for its owner. */
