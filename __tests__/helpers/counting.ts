@@ -113,7 +113,7 @@ export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
     next => async args => {
       const { headers, body } = args.request as HttpRequest;
       const name = headers["x-amz-target"]?.split(".")[1] as string;
-      const input = JSON.parse(new TextDecoder().decode(body));
+      const input = JSON.parse(Buffer.from(body).toString());
       const answer = await traffic.carry(name, input, async () => {
         const { statusCode, body } = (await next(args)).response as HttpResponse;
         return { statusCode, body: JSON.parse(await textOf(body)) };
