@@ -76,7 +76,8 @@ export class Operation {
         },
         error => {
           settle();
-          reject(error);
+          // Once it has ended, what fails only follows from that: a request that was aborted.
+          reject(this.#end === undefined ? error : this.#end.reason);
         },
       );
     });
