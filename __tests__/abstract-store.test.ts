@@ -5,7 +5,9 @@ import {
   AbstractStore,
   type Awaitable,
   type ConflictEvent,
+  type Expected,
   type Extension,
+  isExpected,
   type Operation,
   type ScannedRecord,
   type StoredRecord,
@@ -32,7 +34,7 @@ class ScriptedStore extends AbstractStore {
   override _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     operation: Operation,
   ): Awaitable<WriteResult> {
     this.calls.push("write");
@@ -62,9 +64,9 @@ class ScriptedStore extends AbstractStore {
     else yield [...this.records].map(([key, record]) => ({ key, record }));
   }
 
-  write(key: string, record: StoredRecord, expected: StoredRecord | undefined): WriteResult {
+  write(key: string, record: StoredRecord, expected: Expected | undefined): WriteResult {
     const current = this.records.get(key);
-    if (expected !== undefined && current?.version !== expected.version) return { written: false, current };
+    if (!isExpected(current, expected)) return { written: false, current };
     this.records.set(key, record);
     return { written: true };
   }

@@ -92,6 +92,14 @@ describe("path", () => {
     expect(readFileSync(path, "utf8")).toBe(content);
   });
 
+  it.each(["/dev/null", "/dev/zero"])("gives a clear error for the device %s", async device => {
+    path = device;
+    await expect(open().get("sid")).rejects.toMatchObject({
+      code: "ERR_STORE_UNAVAILABLE",
+      message: expect.stringContaining("not a regular file"),
+    });
+  });
+
   it("gives a clear error for a folder, and works once that is gone", async () => {
     path = mkdtempSync(join(folder, "is-a-folder-"));
     const store = open();
@@ -246,6 +254,37 @@ describe("cleanup", () => {
   });
 });
 
+describe("a full disk", () => {
+  it("fails saves with the reason, loses nothing that was acknowledged, and leaves the process alive", async () => {
+    const script = `
+      const { FileStore } = require("express-session-stores/file");
+      const store = new FileStore({ path: ${JSON.stringify(path)} });
+      console.error = () => {};
+      (async () => {
+        const saved = [], failed = [];
+        for (let index = 0; index < 40; index++) {
+          await store.set("sid-" + index, { cookie: {}, data: "x".repeat(50000) })
+            .then(() => saved.push("sid-" + index), error => failed.push(error));
+        }
+        await store.get("sid-0");
+        console.log(JSON.stringify({
+          saved,
+          codes: [...new Set(failed.map(error => error.code))],
+          reasons: [...new Set(failed.map(error => error.cause.message))],
+        }));
+      })();`;
+    // The limit on the size of a file stands for the end of the disk.
+    const limited = `trap "" XFSZ; ulimit -f 1000; exec "$0" -e "$1"`;
+    const { stdout } = await run("bash", ["-c", limited, process.execPath, script]);
+    const { saved, codes, reasons } = JSON.parse(stdout);
+    expect(saved.length).toBeGreaterThan(0);
+    expect(saved.length).toBeLessThan(40);
+    expect(codes).toEqual(["ERR_STORE_UNAVAILABLE"]);
+    expect(reasons.join()).not.toMatch(/see commitError/);
+    expect((await open().ids()).sort()).toEqual([...saved].sort());
+  });
+});
+
 describe("space", () => {
   it("of removed sessions is used again", async () => {
     const store = open({ cleanupInterval: 0 });
@@ -260,6 +299,25 @@ describe("space", () => {
     let last = first;
     for (let rounds = 0; rounds < 20; rounds++) last = await round();
     expect(last).toBeLessThan(3 * first);
+  });
+});
+
+describe("close", () => {
+  it("ends a listing with ERR_STORE_CLOSED, also among pages of expired sessions", async () => {
+    let now = Date.now();
+    const store = open({ now: () => now, cleanupInterval: 0 });
+    const soon = expiring(now + 1000);
+    await Promise.all(Array.from({ length: 1000 }, (_, index) => store.set(`sid-${index}`, soon)));
+    now += 2000;
+    const next = store.entries().next();
+    await store.close();
+    await expect(next).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
+  });
+
+  it("is the end of cleanup, too", async () => {
+    const store = open();
+    await store.close();
+    await expect(store.cleanup()).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
   });
 });
 

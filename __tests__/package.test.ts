@@ -27,7 +27,15 @@ const typePackages = ["@types/express", "@types/express-session", "@types/node"]
 
 /** What each subpath has to export, besides types. */
 const exported: Record<string, string[]> = {
-  [name]: ["AbstractStore", "StoreError", "UNREADABLE", "canExtend", "decodeRecord", "encodeRecord"],
+  [name]: [
+    "AbstractStore",
+    "StoreError",
+    "UNREADABLE",
+    "canExtend",
+    "isExpected",
+    "decodeRecord",
+    "encodeRecord",
+  ],
   [`${name}/memory`]: ["MemoryStore"],
   [`${name}/file`]: ["FileStore"],
   [`${name}/dynamodb`]: ["DynamoDBStore"],

@@ -13,6 +13,7 @@ import {
   type CorruptEvent,
   canExtend,
   decodeRecord,
+  type Expected,
   type Extension,
   encodeRecord,
   type ListedSession,
@@ -298,7 +299,7 @@ class OwnStore extends AbstractStore {
   protected override async _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     { signal }: Operation,
   ): Promise<WriteResult> {
     signal.throwIfAborted();

@@ -1,14 +1,15 @@
 import { type Session, type SessionData, Store } from "express-session";
 import { StoreError } from "./errors.js";
-import { type Callback, deliver } from "./internal/bridge.js";
+import { type Callback, type CallOptions, deliver, signalOf } from "./internal/bridge.js";
 import { SessionCodec } from "./internal/codec.js";
-import { expiryOf } from "./internal/expiry.js";
+import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expiry.js";
 import { digest, KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
-import { misuse, type Rule } from "./internal/options.js";
+import type { Rule } from "./internal/options.js";
 import {
   type Awaitable,
+  type Expected,
   type Extension,
   isPromise,
   type ScannedRecord,
@@ -16,16 +17,10 @@ import {
   UNREADABLE,
   type WriteResult,
 } from "./internal/record.js";
-import { type PendingSave, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
+import { type PendingWrite, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
 import { TimeSlice } from "./internal/time-slice.js";
 import { VersionSource } from "./internal/versions.js";
-
-/** The last argument of a method that is used with a promise. */
-export interface CallOptions {
-  /** Cancels the call: its promise rejects with the signal's reason. A write that was sent may still happen. */
-  signal?: AbortSignal | undefined;
-}
 
 /** A session as `all()` lists it. */
 export type ListedSession = SessionData & { id: string };
@@ -65,8 +60,8 @@ export abstract class AbstractStore extends Store {
   readonly #codec: SessionCodec;
   readonly #saveContext: SaveContext;
   readonly #loaded = new LoadedSessions();
-  /** The last save under way of each key. */
-  readonly #saves = new Map<string, PendingSave>();
+  /** The last save or removal under way of each key: they queue. */
+  readonly #writes = new Map<string, PendingWrite>();
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -124,7 +119,12 @@ export abstract class AbstractStore extends Store {
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
     return this.#run(last, operation => {
       const key = this.#keyOf(sid);
-      return this.#guard(() => this._remove(key, operation));
+      const remove = () => this.#guard(() => this._remove(key, operation) as Awaitable<undefined>);
+      // Not ahead of a save that is still under way: it could bring the session back.
+      const before = this.#writes.get(key);
+      return before === undefined
+        ? this.#queue(key, operation, remove())
+        : this.#queue(key, operation, after(before, remove));
     });
   }
 
@@ -192,11 +192,7 @@ export abstract class AbstractStore extends Store {
 
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
-    this._assertOpen();
-    for await (const entry of this.#entries(signalOf(options))) {
-      yield entry;
-      this._assertOpen();
-    }
+    yield* this.#entries(signalOf(options), () => this._assertOpen());
   }
 
   /** Succeeds if the backend can be reached and used. */
@@ -307,7 +303,7 @@ export abstract class AbstractStore extends Store {
   }
 
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
-    if (record === undefined || record.expiresAt <= this.#settings.now()) return null;
+    if (record === undefined || !this.#isLive(record, this.#settings.now())) return null;
     const remembered = (session: SessionData | null) => {
       if (session !== null) this.#loaded.remember(session, sid, record, this.#codec.textOf(key, record));
       return session;
@@ -316,29 +312,52 @@ export abstract class AbstractStore extends Store {
     return isPromise(session) ? session.then(remembered) : remembered(session);
   }
 
+  /** Whether a record is not over: it may be older than the option `absoluteTimeout`. */
+  #isLive(record: StoredRecord, now: number): boolean {
+    return record.expiresAt > now && absoluteEnd(record.createdAt, this.#settings.expiry) > now;
+  }
+
   #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
     const key = this.#keyOf(sid);
     assertSession(session);
-    // Serialized now, not when its turn comes: the request may go on changing the session.
+    // All now, not when its turn comes: the request may go on changing the session.
     const serialized = this.#codec.serialize(session);
+    const wanted = wantedEnd(session, this.#settings.now(), this.#settings.expiry.ttl);
+    const cookieEnd = cookieExpiry(session);
     let loaded = this.#loaded.find(sid, session);
     if (loaded === undefined && isRequestSession(session) && !this.#loaded.knows(session)) {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
       loaded = this.#loaded.remember(session, sid, undefined, "");
     }
     const save = (held: string, latest?: StoredRecord) =>
-      new Save(this.#saveContext, { key, sid, session, held, loaded, operation }).run(latest);
-    const before = this.#saves.get(key);
-    const outcome =
-      isPromise(serialized) || before !== undefined ? afterBoth(serialized, before, save) : save(serialized);
-    if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
-    const pending: PendingSave = { outcome, operation };
-    this.#saves.set(key, pending);
+      new Save(this.#saveContext, { key, sid, wanted, cookieEnd, held, loaded, operation }).run(latest);
+    const before = this.#writes.get(key);
+    const outcome = this.#queue(
+      key,
+      operation,
+      isPromise(serialized) || before !== undefined
+        ? Promise.resolve(serialized).then(held => after(before, latest => save(held, latest)))
+        : save(serialized),
+    );
+    return isPromise(outcome)
+      ? outcome.then(reached => this.#reportOutcome(sid, reached))
+      : this.#reportOutcome(sid, outcome);
+  }
+
+  /** Lets later writes of the key wait for this one, if it is not done at once. */
+  #queue<T extends SaveOutcome | undefined>(
+    key: string,
+    operation: Operation,
+    outcome: Awaitable<T>,
+  ): Awaitable<T> {
+    if (!isPromise(outcome)) return outcome;
+    const pending: PendingWrite = { outcome, operation };
+    this.#writes.set(key, pending);
     const done = () => {
-      if (this.#saves.get(key) === pending) this.#saves.delete(key);
+      if (this.#writes.get(key) === pending) this.#writes.delete(key);
     };
     outcome.then(done, done);
-    return outcome.then(reached => this.#reportOutcome(sid, reached));
+    return outcome;
   }
 
   #reportOutcome(sid: string, { reason, keys }: SaveOutcome): void {
@@ -368,9 +387,14 @@ export abstract class AbstractStore extends Store {
     operation: Operation,
   ): Awaitable<void> {
     const now = this.#settings.now();
-    const { expiresAt, slack, touchAfterMs } = expiryOf(session, createdAt, now, this.#settings.expiry);
+    operation.throwIfEnded();
+    const policy = this.#settings.expiry;
+    const wanted = wantedEnd(session, now, policy.ttl);
+    const { sessionEnd, expiresAt, slack, touchAfterMs } = expiryOf(wanted, createdAt, now, policy);
     if (expiresAt <= now) return;
-    if (seen !== undefined && expiresAt - seen.expiresAt < touchAfterMs) return;
+    // Skipped only if the session ends in time without it: capped by `absoluteTimeout`, an expiry may move too little.
+    const moved = seen === undefined ? Number.POSITIVE_INFINITY : expiresAt - seen.expiresAt;
+    if (moved < 0 || (moved < touchAfterMs && sessionEnd <= (seen?.expiresAt ?? 0))) return;
     const noted = (extended: boolean) => {
       if (extended && seen !== undefined) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
     };
@@ -379,13 +403,17 @@ export abstract class AbstractStore extends Store {
   }
 
   /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
-  async *#pages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
+  async *#pages(
+    signal: AbortSignal | undefined,
+    check?: () => void,
+  ): AsyncGenerator<ScannedRecord[], void, undefined> {
     let operation = new Operation(this.#settings.timeoutMs, signal);
     const pages = this._scan(this.#keys.start, () => operation)[Symbol.asyncIterator]();
     const slice = new TimeSlice();
     try {
       for (;;) {
         signal?.throwIfAborted();
+        check?.();
         operation = new Operation(this.#settings.timeoutMs, signal);
         const next = await operation.limit(Promise.resolve(this.#guard(() => pages.next())));
         if (next.done) return;
@@ -401,19 +429,25 @@ export abstract class AbstractStore extends Store {
   async *#livePages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
     for await (const page of this.#pages(signal)) {
       const now = this.#settings.now();
-      yield page.filter(({ record }) => record !== UNREADABLE && record.expiresAt > now);
+      yield page.filter(({ record }) => record !== UNREADABLE && this.#isLive(record, now));
     }
   }
 
-  async *#entries(signal: AbortSignal | undefined): AsyncGenerator<[string, SessionData], void, undefined> {
-    for await (const page of this.#pages(signal)) {
+  /** @param check - throws when the listing must end, before each page and after each entry */
+  async *#entries(
+    signal: AbortSignal | undefined,
+    check?: () => void,
+  ): AsyncGenerator<[string, SessionData], void, undefined> {
+    for await (const page of this.#pages(signal, check)) {
       const now = this.#settings.now();
       for (const { key, record } of page) {
-        if (record.expiresAt <= now) continue;
+        if (record !== UNREADABLE && !this.#isLive(record, now)) continue;
         const sid = this.#codec.sidOf(key, record);
         const decoded = this.#codec.decode(key, record, sid ?? key);
         const session = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
-        if (session !== null && sid !== undefined) yield [sid, session];
+        if (session === null || sid === undefined) continue;
+        yield [sid, session];
+        check?.();
       }
     }
   }
@@ -443,15 +477,14 @@ export abstract class AbstractStore extends Store {
   protected abstract _read(key: string, operation: Operation): Awaitable<StoredRecord | undefined>;
 
   /**
-   * Writes a record: whatever is stored if `expected` is undefined, else only if what is stored has the version of
-   * `expected`, checked and written in one atomic step. Otherwise nothing is written and the result has what is
-   * stored. `expected` is an object this backend returned or wrote earlier, so notes kept on it come back.
-   * Acknowledged only when it is as durable as the backend makes it.
+   * Writes a record: whatever is stored if `expected` is undefined, else only over what is expected
+   * ({@link isExpected}), checked and written in one atomic step. Otherwise nothing is written and the result has what
+   * is stored. Acknowledged only when it is as durable as the backend makes it.
    */
   protected abstract _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     operation: Operation,
   ): Awaitable<WriteResult>;
 
@@ -491,18 +524,17 @@ export abstract class AbstractStore extends Store {
 }
 
 /**
- * Saves of one session queue in this process: a `Session` never conflicts with itself, and twenty parallel requests
- * cost twenty writes and not two hundred. This one goes on when it is serialized and the one before has ended.
+ * Writes of one session queue in this process: a `Session` never conflicts with itself, twenty parallel requests cost
+ * twenty writes and not two hundred, and a removal comes after the saves before it. This one goes on when the one
+ * before has ended; its caller is told of its own time limit meanwhile.
  */
-async function afterBoth(
-  serialized: Awaitable<string>,
-  before: PendingSave | undefined,
-  save: (held: string, latest: StoredRecord | undefined) => Awaitable<SaveOutcome>,
-): Promise<SaveOutcome> {
-  const held = await serialized;
-  // A save that the backend never answers holds up the next one no longer than its own caller.
+async function after<T>(
+  before: PendingWrite | undefined,
+  write: (latest: StoredRecord | undefined) => Awaitable<T>,
+): Promise<T> {
+  // One that the backend never answers holds up the next no longer than its own caller.
   const outcome = await before?.operation.limit(before.outcome).catch(() => undefined);
-  return await save(held, outcome?.stored);
+  return await write(outcome?.stored);
 }
 
 function unavailable(error: unknown): never {
@@ -527,15 +559,4 @@ function assertSession(session: unknown): asserts session is SessionData {
 function isRequestSession(session: SessionData): boolean {
   const { save, regenerate } = session as Partial<Session>;
   return typeof save === "function" && typeof regenerate === "function";
-}
-
-/** The signal among the options that stand in a callback's place. */
-function signalOf(last: unknown): AbortSignal | undefined {
-  if (last === undefined || typeof last === "function") return undefined;
-  if (typeof last !== "object" || last === null) throw misuse("callback", "a function, or { signal }", last);
-  const { signal } = last as CallOptions;
-  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
-    throw misuse("signal", "an AbortSignal", signal);
-  }
-  return signal;
 }

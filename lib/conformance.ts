@@ -13,6 +13,7 @@ import { lifecycleTests } from "./internal/conformance/lifecycle.js";
 import { limitTests } from "./internal/conformance/limits.js";
 import { mergeTests } from "./internal/conformance/merge.js";
 import { outageTests } from "./internal/conformance/outage.js";
+import { overlappingTests } from "./internal/conformance/overlapping.js";
 import { policyTests } from "./internal/conformance/policies.js";
 import { prefixTests } from "./internal/conformance/prefixes.js";
 import { queueTests } from "./internal/conformance/queue.js";
@@ -41,6 +42,7 @@ const topics: Record<string, Topic> = {
   "sessions that are gone": goneTests,
   "sessions that changed": mergeTests,
   "saves of one Session": queueTests,
+  "overlapping requests": overlappingTests,
   "conflict policies": policyTests,
   callbacks: callbackTests,
   "express-session": expressSessionTests,

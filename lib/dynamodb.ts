@@ -1,14 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
-import { AbstractStore, type CallOptions } from "./abstract-store.js";
+import { AbstractStore } from "./abstract-store.js";
 import { StoreError, tooLarge } from "./errors.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
+import { type CallOptions, signalOf } from "./internal/bridge.js";
 import { DynamoDBItems, type Item } from "./internal/dynamodb-items.js";
 import { Operation } from "./internal/operation.js";
 import { rules } from "./internal/options.js";
 import { requirePeer } from "./internal/peers.js";
-import type { Extension, ScannedRecord, StoredRecord, WriteResult } from "./internal/record.js";
+import type { Expected, Extension, ScannedRecord, StoredRecord, WriteResult } from "./internal/record.js";
 import type { StoreOptions } from "./internal/store-options.js";
 
 const sdk = requirePeer<typeof import("@aws-sdk/client-dynamodb")>(
@@ -143,14 +144,15 @@ export class DynamoDBStore extends AbstractStore {
    * @throws StoreError if the request is refused, or a table is there whose key or TTL attribute is another
    */
   createTable(options: CallOptions = {}): Promise<void> {
-    const created = this.#createTable(options);
+    const created = this._track(this.#createTable(options));
     // As with every method: a rejection that nobody waits for must not end the process.
     created.catch(() => {});
     return created;
   }
 
-  async #createTable({ signal }: CallOptions): Promise<void> {
+  async #createTable(options: CallOptions): Promise<void> {
     this._assertOpen();
+    const signal = signalOf(options);
     try {
       await this.#ensureTable({ abortSignal: signal as AbortSignal });
     } catch (error) {
@@ -218,16 +220,16 @@ export class DynamoDBStore extends AbstractStore {
   protected override async _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     operation: Operation,
   ): Promise<WriteResult> {
     const item = this.#items.itemOf(key, record);
     const size = this.#items.sizeOf(item);
     if (size > MAX_ITEM_BYTES) throw tooLarge(size, MAX_ITEM_BYTES, "DynamoDB's limit for an item");
     const condition = expected && {
-      ConditionExpression: "#version = :version",
-      ExpressionAttributeNames: { "#version": this.attributes.version },
-      ExpressionAttributeValues: { ":version": expected.version },
+      ConditionExpression: "#version = :version AND #expires <= :by",
+      ExpressionAttributeNames: { "#version": this.attributes.version, "#expires": this.attributes.expires },
+      ExpressionAttributeValues: { ":version": expected.version, ":by": expected.expiresBy },
       ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
     };
     const put = new lib.PutCommand({ TableName: this.tableName, Item: item, ...condition });

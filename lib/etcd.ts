@@ -8,6 +8,7 @@ import { Operation } from "./internal/operation.js";
 import {
   canExtend,
   decodeRecord,
+  type Expected,
   type Extension,
   encodeRecord,
   type ScannedRecord,
@@ -32,6 +33,9 @@ const MAX_TXN_OPERATIONS = 100;
 const MAX_TXN_BYTES = 1024 * 1024;
 
 const MAX_PAGE_RECORDS = 1000;
+
+/** No key ever has it. */
+const NO_REVISION = "-1";
 
 /** Requests under way at once. More would not be faster, since each then gathers less. */
 const READ_REQUESTS = 4;
@@ -122,10 +126,11 @@ export class EtcdStore extends AbstractStore {
   protected override async _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     operation: Operation,
   ): Promise<WriteResult> {
-    const revision = expected === undefined ? undefined : this.#known.get(expected)?.revision;
+    // Its revision stands for the version and for the expiry: a touch moves it as well.
+    const revision = expected && (this.#known.get(expected.seen)?.revision ?? NO_REVISION);
     const written = await this.#put(key, record, revision, operation);
     if (written.revision === undefined) return { written: false, current: written.current };
     this.#known.set(record, { stored: record, revision: written.revision });
@@ -139,9 +144,13 @@ export class EtcdStore extends AbstractStore {
     operation: Operation,
   ): Promise<boolean> {
     const { expiresAt, slack } = extension;
-    const known = seen && this.#known.get(seen);
-    let current = known?.stored ?? (await this._read(key, operation));
-    let revision = known?.revision ?? this.#revisionOf(current);
+    let current = seen && this.#known.get(seen)?.stored;
+    let revision = seen && this.#known.get(seen)?.revision;
+    if (!canExtend(current, extension)) {
+      // Not seen yet, or seen when it ended earlier or later: another may have touched it since.
+      current = await this._read(key, operation);
+      revision = this.#revisionOf(current);
+    }
     // Ends when the put is accepted or the record is gone; each refusal means that another's write was accepted.
     while (canExtend(current, extension)) {
       operation.throwIfEnded();
@@ -170,13 +179,15 @@ export class EtcdStore extends AbstractStore {
     const end = endOfPrefix(start);
     let from = start === "" ? Buffer.from([0]) : Buffer.from(start);
     for (;;) {
-      const limit = Math.min(MAX_PAGE_RECORDS, this.#answers.records);
-      const { kvs, more } = await this.#client.kv
-        .range({ key: from, range_end: end, limit }, callOptions(operation()))
-        .catch(error => {
-          if (isAnswerTooLarge(error)) this.#answers.reset();
-          throw error;
-        });
+      const range = () => {
+        const limit = Math.min(MAX_PAGE_RECORDS, this.#answers.records);
+        return this.#client.kv.range({ key: from, range_end: end, limit }, callOptions(operation()));
+      };
+      const { kvs, more } = await range().catch(error => {
+        if (!isAnswerTooLarge(error)) throw error;
+        this.#answers.tooLarge();
+        return range();
+      });
       yield kvs.map(kv => ({ key: kv.key.toString(), record: this.#recordOf(kv) as StoredRecord }));
       const last = kvs.at(-1);
       if (!more || last === undefined) return;

@@ -6,8 +6,10 @@ import { rules } from "./internal/options.js";
 import {
   canExtend,
   decodeRecord,
+  type Expected,
   type Extension,
   encodeRecord,
+  isExpected,
   type ScannedRecord,
   type StoredRecord,
   type WriteResult,
@@ -93,15 +95,13 @@ export class FileStore extends AbstractStore {
   protected override _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
   ): Promise<WriteResult> {
     const file = this.#file();
     const id = Buffer.from(key);
     return file.transaction<WriteResult>(() => {
       const current = entryOf(file, id);
-      if (expected !== undefined && current?.record.version !== expected.version) {
-        return { written: false, current: current?.record };
-      }
+      if (!isExpected(current?.record, expected)) return { written: false, current: current?.record };
       putEntry(file, id, record, current);
       return { written: true };
     });

@@ -1,20 +1,21 @@
 export {
   AbstractStore,
-  type CallOptions,
   type ConflictEvent,
   type CorruptEvent,
   type ListedSession,
 } from "./abstract-store.js";
 export { StoreError, type StoreErrorCode } from "./errors.js";
-export type { Callback } from "./internal/bridge.js";
+export type { Callback, CallOptions } from "./internal/bridge.js";
 export type { Serializer } from "./internal/codec.js";
 export type { Operation } from "./internal/operation.js";
 export {
   type Awaitable,
   canExtend,
   decodeRecord,
+  type Expected,
   type Extension,
   encodeRecord,
+  isExpected,
   type ScannedRecord,
   type StoredRecord,
   UNREADABLE,

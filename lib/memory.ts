@@ -6,7 +6,9 @@ import { GRACE_MS } from "./internal/expiry.js";
 import { rules } from "./internal/options.js";
 import {
   canExtend,
+  type Expected,
   type Extension,
+  isExpected,
   type ScannedRecord,
   type StoredRecord,
   type WriteResult,
@@ -71,6 +73,7 @@ export class MemoryStore extends AbstractStore {
 
   /** Removes the sessions that expired at least a minute ago, in slices. Returns how many they were. */
   async cleanup(): Promise<number> {
+    this._assertOpen();
     const slice = new TimeSlice();
     let removed = 0;
     for (const page of this.#pages()) {
@@ -90,19 +93,13 @@ export class MemoryStore extends AbstractStore {
     return this.#records.get(key);
   }
 
-  protected override _write(
-    key: string,
-    record: StoredRecord,
-    expected: StoredRecord | undefined,
-  ): WriteResult {
+  protected override _write(key: string, record: StoredRecord, expected: Expected | undefined): WriteResult {
     const size = this.#maxBytes === undefined ? 1 : sizeOf(key, record);
     if (this.#maxBytes !== undefined && size > this.#maxBytes) {
       throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
     }
-    if (expected !== undefined) {
-      const current = this.#records.get(key);
-      if (current?.version !== expected.version) return { written: false, current };
-    }
+    const current = this.#records.get(key);
+    if (!isExpected(current, expected)) return { written: false, current };
     this.#records.set(key, record);
     // The size is the value too: the cache does not look at the size again if the value is the same.
     this.#use?.set(key, size, { size });

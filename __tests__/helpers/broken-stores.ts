@@ -3,8 +3,10 @@ import {
   AbstractStore,
   canExtend,
   decodeRecord,
+  type Expected,
   type Extension,
   encodeRecord,
+  isExpected,
   type ScannedRecord,
   type StoredRecord,
   StoreError,
@@ -39,13 +41,13 @@ export class MapStore extends AbstractStore {
     return text === undefined ? undefined : decodeRecord(text);
   }
 
-  override _write(key: string, record: StoredRecord, expected: StoredRecord | undefined): WriteResult {
+  override _write(key: string, record: StoredRecord, expected: Expected | undefined): WriteResult {
     const size = Buffer.byteLength(record.data);
     if (size > MAX_SESSION_BYTES) {
       throw new StoreError("ERR_SESSION_TOO_LARGE", `${size} bytes, but the limit is ${MAX_SESSION_BYTES}`);
     }
     const current = this._read(key);
-    if (expected !== undefined && current?.version !== expected.version) return { written: false, current };
+    if (!isExpected(current, expected)) return { written: false, current };
     this.records.set(key, encodeRecord(record));
     return { written: true };
   }
@@ -174,7 +176,7 @@ export const faults: Fault[] = [
       replace(store, "_extend", () => (key, { expiresAt, slack }: Extension) => {
         const record = store._read(key);
         if (record === undefined) return false;
-        return store._write(key, { ...record, expiresAt, slack }, record).written;
+        return store._write(key, { ...record, expiresAt, slack }, undefined).written;
       }),
   },
   {

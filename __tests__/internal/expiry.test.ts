@@ -1,12 +1,20 @@
 import type { SessionData } from "express-session";
-import { cookieExpiry, type ExpiryPolicy, expiryOf, refreshCookieExpiry } from "../../lib/internal/expiry.js";
+import {
+  cookieExpiry,
+  type ExpiryPolicy,
+  expiryOf,
+  refreshCookieExpiry,
+  wantedEnd,
+} from "../../lib/internal/expiry.js";
 
 const NOW = Date.UTC(2026, 0, 1);
 const policy: ExpiryPolicy = { ttl: 86_400, touchAfterMs: 0, absoluteTimeoutMs: undefined };
 
 const withExpires = (expires: unknown) => ({ cookie: { originalMaxAge: null, expires } }) as SessionData;
-const expiry = (session: SessionData, changes: Partial<ExpiryPolicy> = {}, createdAt = NOW) =>
-  expiryOf(session, createdAt, NOW, { ...policy, ...changes });
+function expiry(session: SessionData, changes: Partial<ExpiryPolicy> = {}, createdAt = NOW) {
+  const changed = { ...policy, ...changes };
+  return expiryOf(wantedEnd(session, NOW, changed.ttl), createdAt, NOW, changed);
+}
 
 describe("cookieExpiry", () => {
   it.each([

@@ -1,6 +1,7 @@
 import type { RedisClientType } from "@redis/client";
 import {
   AbstractStore,
+  type Expected,
   type Extension,
   type ScannedRecord,
   type StoredRecord,
@@ -15,10 +16,13 @@ import {
  */
 
 const WRITE = `
-  if ARGV[1] ~= "" and redis.call("HGET", KEYS[1], "version") ~= ARGV[1] then return 0 end
+  if ARGV[1] ~= "" then
+    local stored = redis.call("HMGET", KEYS[1], "version", "expiresAt")
+    if stored[1] ~= ARGV[1] or tonumber(stored[2]) > tonumber(ARGV[2]) then return 0 end
+  end
   redis.call("DEL", KEYS[1])
-  redis.call("HSET", KEYS[1], unpack(ARGV, 3))
-  redis.call("PEXPIREAT", KEYS[1], ARGV[2])
+  redis.call("HSET", KEYS[1], unpack(ARGV, 4))
+  redis.call("PEXPIREAT", KEYS[1], ARGV[3])
   return 1`;
 
 const EXTEND = `
@@ -46,10 +50,11 @@ export class RedisStore extends AbstractStore {
   protected override async _write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
   ): Promise<WriteResult> {
     const fields = Object.entries(record).flatMap(([name, value]) => [name, String(value)]);
-    const args = [expected?.version ?? "", String(record.expiresAt + GRACE_MS), ...fields];
+    const condition = [expected?.version ?? "", String(expected?.expiresBy ?? "")];
+    const args = [...condition, String(record.expiresAt + GRACE_MS), ...fields];
     const written = await this.#client.eval(WRITE, { keys: [key], arguments: args });
     return written === 1 ? { written: true } : { written: false, current: await this._read(key) };
   }

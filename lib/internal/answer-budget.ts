@@ -1,35 +1,50 @@
-/** gRPC refuses answers over 4 MiB, and etcd3 then refuses everything else for 5 s: answers stay well below. */
-const MAX_ANSWER_BYTES = 2 * 1024 * 1024;
+/** gRPC refuses answers over 4 MiB, and etcd3 then refuses everything else for 5 s: answers stay below. */
+const MAX_ANSWER_BYTES = 3.5 * 1024 * 1024;
 
 /** Two records of the largest size that etcd takes fit into any answer. */
 const ALWAYS_SAFE = 2;
 
-/** The share of the largest size that is still remembered after one more record. */
-const MEMORY = 0.99;
+/** Records up to this size are expected at any time, whatever was seen. */
+const USUAL_BYTES = 32 * 1024;
+
+/** A large record is remembered for one to two of these. */
+const MEMORY_MS = 10 * 60 * 1000;
 
 /**
  * How many records to ask etcd for at once. It can bound an answer by count but not by bytes, so this goes by the
- * sizes seen lately, and asks for no more records at once than it has seen sizes.
+ * sizes that were seen lately, and asks for no more records at once than it has seen sizes.
  */
 export class AnswerBudget {
   #seen = 0;
-  #largest = 1;
+  #largest = USUAL_BYTES;
+  #largestBefore = USUAL_BYTES;
+  #since = Date.now();
 
   /** The size of a record that was read or written, in bytes. */
   note(bytes: number): void {
     this.#seen += 1;
-    this.#largest = Math.max(bytes, this.#largest * MEMORY);
+    if (bytes <= this.#largest) return;
+    this.#forgetOld();
+    this.#largest = bytes;
   }
 
-  /** An answer was too large after all: what is known of the sizes is not to be relied on. */
-  reset(): void {
+  /** An answer was too large after all. */
+  tooLarge(): void {
     this.#seen = 0;
+    this.note(MAX_ANSWER_BYTES / ALWAYS_SAFE);
   }
 
   get records(): number {
-    return Math.max(
-      1,
-      Math.min(Math.max(ALWAYS_SAFE, this.#seen), Math.floor(MAX_ANSWER_BYTES / this.#largest)),
-    );
+    this.#forgetOld();
+    const fitting = Math.floor(MAX_ANSWER_BYTES / Math.max(this.#largest, this.#largestBefore));
+    return Math.min(Math.max(ALWAYS_SAFE, this.#seen), fitting);
+  }
+
+  #forgetOld(): void {
+    const now = Date.now();
+    if (now - this.#since < MEMORY_MS) return;
+    this.#largestBefore = this.#largest;
+    this.#largest = USUAL_BYTES;
+    this.#since = now;
   }
 }

@@ -1,3 +1,4 @@
+import { misuse } from "./options.js";
 import { type Awaitable, isPromise } from "./record.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: the callbacks of express-session are typed so
@@ -28,4 +29,21 @@ export function deliver<T>(outcome: Awaitable<T>, callback: Callback<T> | undefi
     );
   } else process.nextTick(callback, null, outcome);
   return undefined;
+}
+
+/** The last argument of a method that is used with a promise. */
+export interface CallOptions {
+  /** Cancels the call: its promise rejects with the signal's reason. A write that was sent may still happen. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The signal among the options that stand in a callback's place. */
+export function signalOf(last: unknown): AbortSignal | undefined {
+  if (last === undefined || typeof last === "function") return undefined;
+  if (typeof last !== "object" || last === null) throw misuse("callback", "a function, or { signal }", last);
+  const { signal } = last as CallOptions;
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
+    throw misuse("signal", "an AbortSignal", signal);
+  }
+  return signal;
 }

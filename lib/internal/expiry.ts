@@ -27,16 +27,27 @@ export const GRACE_MS = 60_000;
 const MAX_AUTO_TOUCH_AFTER_MS = 60_000;
 const AUTO_TOUCH_AFTER_SHARE = 0.05;
 
-/** DESIGN.md, section 2.2, in one place. */
-export function expiryOf(session: SessionData, createdAt: number, now: number, policy: ExpiryPolicy): Expiry {
-  const wanted = cookieExpiry(session) ?? now + ttlMs(session, policy.ttl);
+/** The last time that a Date can have. */
+const MAX_TIME = 8.64e15;
+
+/** When the session itself wants to end: at its cookie's expiry, else after the ttl. */
+export function wantedEnd(session: SessionData, now: number, ttl: ExpiryPolicy["ttl"]): number {
+  return Math.min(cookieExpiry(session) ?? now + ttlMs(session, ttl), MAX_TIME);
+}
+
+/** When the record of a session that began at `createdAt` ends, and why: DESIGN.md, section 2.2, in one place. */
+export function expiryOf(wanted: number, createdAt: number, now: number, policy: ExpiryPolicy): Expiry {
   const touchAfterMs = policy.touchAfterMs ?? autoTouchAfterMs(wanted - now);
-  const limit =
-    policy.absoluteTimeoutMs === undefined ? Number.POSITIVE_INFINITY : createdAt + policy.absoluteTimeoutMs;
+  const limit = absoluteEnd(createdAt, policy);
   const sessionEnd = Math.min(wanted, limit);
   // A session whose end is past gets no slack: it is over, and `set` removes it.
   const expiresAt = sessionEnd <= now ? sessionEnd : Math.min(wanted + touchAfterMs, limit);
   return { sessionEnd, expiresAt, slack: expiresAt - sessionEnd, touchAfterMs };
+}
+
+/** The end that nothing can move. */
+export function absoluteEnd(createdAt: number, { absoluteTimeoutMs }: ExpiryPolicy): number {
+  return absoluteTimeoutMs === undefined ? MAX_TIME : createdAt + absoluteTimeoutMs;
 }
 
 function autoTouchAfterMs(lifetimeMs: number): number {
@@ -51,10 +62,17 @@ function ttlMs(session: SessionData, ttl: ExpiryPolicy["ttl"]): number {
 
 /** `cookie.expires` in epoch milliseconds; `undefined` if the session has none or it is no date. */
 export function cookieExpiry(session: SessionData): number | undefined {
-  const expires: unknown = session.cookie?.expires;
+  const cookie = session.cookie as CookieFields | undefined;
+  const expires = cookie?.expires ?? cookie?._expires;
   if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
   const time = new Date(expires as Date | string | number).getTime();
   return Number.isNaN(time) ? undefined : time;
+}
+
+/** A Cookie of express-session keeps `expires` as `_expires`: serializers that do not ask `toJSON` save it so. */
+interface CookieFields {
+  expires?: unknown;
+  _expires?: unknown;
 }
 
 /**
@@ -64,7 +82,7 @@ export function cookieExpiry(session: SessionData): number | undefined {
 export function refreshCookieExpiry(session: SessionData, sessionEnd: number): void {
   const saved = cookieExpiry(session);
   if (saved === undefined || saved === sessionEnd) return;
+  const cookie = session.cookie as CookieFields;
   const end = new Date(sessionEnd);
-  const cookie = session.cookie as { expires: unknown };
-  cookie.expires = typeof cookie.expires === "string" ? end.toISOString() : end;
+  cookie.expires = typeof (cookie.expires ?? cookie._expires) === "string" ? end.toISOString() : end;
 }

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Database as LmdbDatabase, RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
 import { StoreError } from "../errors.js";
@@ -40,6 +40,8 @@ export class LmdbFile {
       maxDbs: 2,
       // A commit is acknowledged when it is synced, not when other transactions can see it.
       overlappingSync: false,
+      // Its batches have promises of their own, which nobody can catch when a commit fails.
+      eventTurnBatching: false,
       permissionsMode: OWNER_ONLY_FILE,
     } as RootDatabaseOptionsWithPath);
     this.records = this.#environment.openDB("records", { keyEncoding: "binary", encoding: "string" });
@@ -78,7 +80,7 @@ export class LmdbFile {
    * `work` wrote before it throws stays written.
    */
   transaction<T>(work: () => T): Promise<T> {
-    const done = this.#environment.transaction(work);
+    const done = this.#environment.transaction(work).catch(failedCommit);
     this.#pending.add(done);
     const settled = () => this.#pending.delete(done);
     done.then(settled, settled);
@@ -95,21 +97,23 @@ export class LmdbFile {
   }
 }
 
+/** What failed is in a promise of its own, which would be an unhandled rejection. */
+async function failedCommit(error: Error & { commitError?: Promise<never> }): Promise<never> {
+  await error.commitError;
+  throw error;
+}
+
 /** Looks before LMDB does: lmdb-js ends the process with a segmentation fault when a file is not one of LMDB's. */
 function assertLmdbOrNew(path: string): void {
-  let descriptor: number;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) return;
+  if (!stats.isFile()) throw new Error("it is not a regular file");
+  if (stats.size === 0) return;
+  const descriptor = openSync(path, "r");
   try {
-    descriptor = openSync(path, "r");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  try {
-    const { size } = fstatSync(descriptor);
-    if (size === 0) return;
     const first = readMeta(descriptor, 0);
     const pageSize = first.readUInt32LE(META.pageSizeAt);
-    if (!isMeta(first) || size < 2 * pageSize || !isMeta(readMeta(descriptor, pageSize))) {
+    if (!isMeta(first) || stats.size < 2 * pageSize || !isMeta(readMeta(descriptor, pageSize))) {
       throw new Error("it is not a file of this store, or it is damaged; it was left as it is");
     }
   } finally {

@@ -1,4 +1,5 @@
 import type { SessionData } from "express-session";
+import { cookieExpiry } from "./expiry.js";
 import type { StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
@@ -14,7 +15,12 @@ export interface Loaded {
    * after a merge: only what changed since this is this request's doing.
    */
   held: string;
-  /** Writes that have not been answered, version to `held`: one that is found stored later was ours. */
+  /**
+   * The cookie's expiry when it was loaded or last saved. One that is the same at the next save is not this request's
+   * doing, and must not undo a touch by another.
+   */
+  cookieEnd: number | undefined;
+  /** The last writes that have not been answered, version to `held`: one that is found stored later was ours. */
   unanswered: Map<string, string> | undefined;
 }
 
@@ -23,11 +29,12 @@ export class LoadedSessions {
   readonly #loaded = new WeakMap<object, Loaded>();
 
   /** Notes that `session` was read from, or is about to be written to, `sid`. */
-  remember(session: object, sid: string, record: StoredRecord | undefined, held: string): Loaded {
+  remember(session: SessionData, sid: string, record: StoredRecord | undefined, held: string): Loaded {
     const loaded: Loaded = {
       sid,
       stored: record && { record, expiresAt: record.expiresAt },
       held,
+      cookieEnd: cookieExpiry(session),
       unanswered: undefined,
     };
     this.#loaded.set(session, loaded);
@@ -45,9 +52,15 @@ export class LoadedSessions {
     return this.#loaded.has(session);
   }
 
-  /** `Session` objects are made of the object that `get` returned: the memory goes along. */
+  /** `Session` objects are made of the object that `get` returned: the memory goes along, as one of its own. */
   carryOver(from: SessionData, to: object): void {
     const loaded = this.#loaded.get(from);
-    if (loaded !== undefined) this.#loaded.set(to, loaded);
+    if (loaded !== undefined) {
+      this.#loaded.set(to, {
+        ...loaded,
+        stored: loaded.stored && { ...loaded.stored },
+        unanswered: undefined,
+      });
+    }
   }
 }

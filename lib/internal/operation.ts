@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { StoreError } from "../errors.js";
 
 /** Clients are told to give up this much after the deadline: the caller is told first, and what it is told is ours. */
@@ -68,7 +69,11 @@ export class Operation {
       };
       if (this.#end !== undefined) stop(this.#end.reason);
       else if (this.#callerSignal?.aborted) cancel();
-      else this.#callerSignal?.addEventListener("abort", cancel, { once: true });
+      else if (this.#callerSignal !== undefined) {
+        // A signal for all calls of a server has as many listeners as there are calls: that is no leak.
+        setMaxListeners(0, this.#callerSignal);
+        this.#callerSignal.addEventListener("abort", cancel, { once: true });
+      }
       work.then(
         value => {
           settle();

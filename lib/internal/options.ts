@@ -52,14 +52,11 @@ export function checkOptions(storeName: string, options: unknown, known: Record<
     throw misuse("options", `an object of options for ${storeName}`, options);
   }
   for (const [name, value] of Object.entries(options)) {
-    const rule = Object.hasOwn(known, name) ? known[name] : undefined;
-    if (rule === undefined) {
-      throw misuse(name, `left out: ${storeName} knows only ${Object.keys(known).join(", ")}`, value);
-    }
-    if (value !== undefined && !rule.test(value)) throw misuse(name, rule.expected, value);
+    if (Object.hasOwn(known, name)) continue;
+    throw misuse(name, `left out: ${storeName} knows only ${Object.keys(known).join(", ")}`, value);
   }
   for (const [name, rule] of Object.entries(known)) {
     const value = (options as Record<string, unknown>)[name];
-    if (rule.required && value === undefined) throw misuse(name, rule.expected, value);
+    if (value === undefined ? rule.required : !rule.test(value)) throw misuse(name, rule.expected, value);
   }
 }

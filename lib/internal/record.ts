@@ -30,6 +30,21 @@ export const UNREADABLE: StoredRecord = Object.freeze({
 /** Not written means: what is stored is not the record that was expected. `undefined` if nothing is stored. */
 export type WriteResult = { written: true } | { written: false; current: StoredRecord | undefined };
 
+/** What a conditional write expects to find stored. */
+export interface Expected {
+  readonly version: string;
+  /** The stored record expires then, or earlier: a touch that came in between must not be undone unawares. */
+  readonly expiresBy: number;
+  /** The record as the backend returned it or wrote it earlier, so that notes it keeps on records come back. */
+  readonly seen: StoredRecord;
+}
+
+/** Whether a write may go ahead over what is stored. For backends that evaluate it in a transaction. */
+export function isExpected(current: StoredRecord | undefined, expected: Expected | undefined): boolean {
+  if (expected === undefined) return true;
+  return current?.version === expected.version && current.expiresAt <= expected.expiresBy;
+}
+
 /** One find of a scan. */
 export interface ScannedRecord {
   key: string;

@@ -1,11 +1,10 @@
-import type { SessionData } from "express-session";
 import { StoreError } from "../errors.js";
 import type { SessionCodec } from "./codec.js";
 import { expiryOf } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
-import { type Awaitable, isPromise, type StoredRecord, type WriteResult } from "./record.js";
+import { type Awaitable, type Expected, isPromise, type StoredRecord, type WriteResult } from "./record.js";
 import type { StoreSettings } from "./store-options.js";
 import { lineageOf, type VersionSource } from "./versions.js";
 
@@ -17,7 +16,7 @@ export interface SaveContext {
   write(
     key: string,
     record: StoredRecord,
-    expected: StoredRecord | undefined,
+    expected: Expected | undefined,
     operation: Operation,
   ): Awaitable<WriteResult>;
   remove(key: string, operation: Operation): Awaitable<void>;
@@ -32,9 +31,10 @@ export interface SaveOutcome {
   stored: StoredRecord | undefined;
 }
 
-/** A save under way. */
-export interface PendingSave {
-  readonly outcome: PromiseLike<SaveOutcome>;
+/** A save or removal under way. */
+export interface PendingWrite {
+  /** What a removal gives says nothing. */
+  readonly outcome: PromiseLike<SaveOutcome | undefined>;
   readonly operation: Operation;
 }
 
@@ -47,7 +47,9 @@ type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 export interface SaveRequest {
   key: string;
   sid: string;
-  session: SessionData;
+  /** When the session wants to end, and the expiry of its cookie, as they were when it was serialized. */
+  wanted: number;
+  cookieEnd: number | undefined;
   held: string;
   loaded: Loaded | undefined;
   operation: Operation;
@@ -62,22 +64,28 @@ export class Save {
   readonly #request: SaveRequest;
   readonly #createdAt: number;
   readonly #ownDeadline: Deadline;
+  /** Whether the expiry is this request's doing, and not just what it was when the session was loaded. */
+  readonly #movesExpiry: boolean;
   /** What the next write has: this request's session, or the merged one. */
   #text: string;
   #deadline: Deadline;
-  #expected: StoredRecord | undefined;
+  #expected: Expected | undefined;
   #merged = false;
   #contested: string[] = [];
 
   constructor(context: SaveContext, request: SaveRequest) {
     const now = context.settings.now();
+    const { loaded } = request;
+    const stored = loaded?.stored;
     this.#context = context;
     this.#request = request;
     this.#text = request.held;
-    this.#expected = request.loaded?.stored?.record;
-    this.#createdAt = this.#expected?.createdAt ?? now;
-    this.#ownDeadline = expiryOf(request.session, this.#createdAt, now, context.settings.expiry);
+    this.#createdAt = stored?.record.createdAt ?? now;
+    this.#ownDeadline = expiryOf(request.wanted, this.#createdAt, now, context.settings.expiry);
+    this.#movesExpiry =
+      stored === undefined || request.cookieEnd === undefined || request.cookieEnd !== loaded?.cookieEnd;
     this.#deadline = this.#ownDeadline;
+    if (stored !== undefined) this.#expect(stored.record, stored.expiresAt);
   }
 
   /**
@@ -86,7 +94,8 @@ export class Save {
    */
   run(latest?: StoredRecord): Awaitable<SaveOutcome> {
     const { key, loaded, operation } = this.#request;
-    if (this.#ownDeadline.expiresAt <= this.#context.settings.now()) {
+    operation.throwIfEnded();
+    if (this.#movesExpiry && this.#ownDeadline.expiresAt <= this.#context.settings.now()) {
       const removed = this.#context.remove(key, operation);
       return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
     }
@@ -97,9 +106,15 @@ export class Save {
       return this.#refused(stored, latest);
     }
     // After a merge the request holds less than what is stored.
-    if (loaded.held !== codec.textOf(key, stored))
-      return this.#rebase(stored, loaded).then(() => this.#write());
-    return this.#write();
+    return loaded.held === codec.textOf(key, stored) ? this.#write() : this.#writeOnTopOf(stored, loaded);
+  }
+
+  /** Sets what the next write expects to be stored, and lets it not undo a touch of that. */
+  #expect(record: StoredRecord, expiresAt: number): void {
+    const end = { expiresAt, slack: record.slack };
+    this.#deadline = this.#movesExpiry || endOf(this.#ownDeadline) >= endOf(end) ? this.#ownDeadline : end;
+    const expiresBy = Math.max(expiresAt, this.#deadline.expiresAt);
+    this.#expected = { version: record.version, expiresBy, seen: record };
   }
 
   #write(): Awaitable<SaveOutcome> {
@@ -115,15 +130,12 @@ export class Save {
     };
     const result = this.#context.write(key, record, this.#expected, operation);
     if (!isPromise(result)) return this.#answered(record, result);
-    if (loaded !== undefined) {
-      loaded.unanswered ??= new Map();
-      loaded.unanswered.set(record.version, held);
-    }
+    if (loaded !== undefined) noteUnanswered(loaded, record.version, held);
     return result.then(answer => this.#answered(record, answer));
   }
 
   #answered(record: StoredRecord, result: WriteResult): Awaitable<SaveOutcome> {
-    const { held, loaded, operation } = this.#request;
+    const { cookieEnd, held, loaded, operation } = this.#request;
     // The caller has been told that it failed: what came of it is found out by the next save.
     operation.throwIfEnded();
     const stored = result.written ? record : result.current;
@@ -132,6 +144,7 @@ export class Save {
     if (loaded !== undefined) {
       loaded.stored = { record: stored, expiresAt: stored.expiresAt };
       loaded.held = held;
+      loaded.cookieEnd = cookieEnd;
       loaded.unanswered = undefined;
     }
     return { reason: this.#merged ? "merged" : "written", keys: this.#contested, stored };
@@ -141,14 +154,13 @@ export class Save {
   #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
     const loaded = this.#request.loaded as Loaded;
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
-    this.#expected = current;
-    const again = (readable: boolean) => (readable ? this.#write() : GONE);
+    this.#expect(current, current.expiresAt);
     const earlier = loaded.unanswered?.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
       loaded.stored = { record: current, expiresAt: current.expiresAt };
       loaded.held = earlier;
-      return this.#rebase(current, loaded).then(again);
+      return this.#writeOnTopOf(current, loaded);
     }
     // The same version: only a touch came between.
     if (current.version === loaded.stored?.record.version) return this.#write();
@@ -157,7 +169,7 @@ export class Save {
         return this.#write();
       case "merge":
         this.#merged = true;
-        return this.#rebase(current, loaded).then(again);
+        return this.#writeOnTopOf(current, loaded);
       case "error":
         throw new StoreError(
           "ERR_SESSION_CONFLICT",
@@ -166,12 +178,17 @@ export class Save {
     }
   }
 
-  /** Puts what this request changed on top of what is stored. False if what is stored cannot be read. */
-  async #rebase(stored: StoredRecord, loaded: Loaded): Promise<boolean> {
+  /** Writes what this request changed on top of what is stored. */
+  async #writeOnTopOf(stored: StoredRecord, loaded: Loaded): Promise<SaveOutcome> {
     const { codec } = this.#context;
     const { key, sid, held } = this.#request;
     const theirs = await codec.decode(key, stored, sid);
-    if (theirs === null) return false;
+    if (theirs === null) {
+      throw new StoreError(
+        "ERR_SESSION_SERIALIZE",
+        "Another request changed the session, and what it saved cannot be read: the changes could not be merged.",
+      );
+    }
     const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(held)]);
     const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
     const ownIsLater = endOf(this.#ownDeadline) >= endOf(stored);
@@ -179,8 +196,18 @@ export class Save {
     this.#text = await codec.serialize(session);
     this.#deadline = ownIsLater ? this.#ownDeadline : stored;
     this.#contested = keys;
-    return true;
+    return await this.#write();
   }
+}
+
+/** More of them are of no use, and each holds the session. */
+const MAX_UNANSWERED = 4;
+
+function noteUnanswered(loaded: Loaded, version: string, held: string): void {
+  loaded.unanswered ??= new Map();
+  loaded.unanswered.set(version, held);
+  const [oldest] = loaded.unanswered.keys();
+  if (loaded.unanswered.size > MAX_UNANSWERED && oldest !== undefined) loaded.unanswered.delete(oldest);
 }
 
 /** Whether `latest` is another write of the record that `stored` is a write of. */

@@ -46,4 +46,14 @@ export function absoluteTimeoutTests(test: DefineTest): void {
     await store.set("sid", plain({}, clock.in(90)));
     await assertEndsIn(100, store, "sid", clock);
   });
+
+  test("is not missed because a touch shortly before it was skipped", async ({ open, clock }) => {
+    const store = await open({ absoluteTimeout: 1000, touchAfter: 60, ttl: 600 });
+    await store.set("sid", plain());
+    for (const seconds of [330, 70, 200, 200, 185, 4]) {
+      clock.advance(seconds);
+      await store.touch("sid", await load(store, "sid"));
+    }
+    await assertEndsIn(11, store, "sid", clock);
+  });
 }

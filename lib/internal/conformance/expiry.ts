@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import type { DefineTest } from "./bench.js";
-import { assertEndsIn, load, plain, stored, storedExpiry } from "./sessions.js";
+import {
+  assertEndsIn,
+  find,
+  load,
+  plain,
+  requestSession,
+  stored,
+  storedExpiry,
+  type TestSession,
+} from "./sessions.js";
 
 export function expiryTests(test: DefineTest): void {
   test("ends a session to the millisecond at cookie.expires, be it in 5 ms", async ({ open, clock }) => {
@@ -86,5 +95,29 @@ export function expiryTests(test: DefineTest): void {
     session.cookie.expires = clock.in(10);
     await store.set("sid", session);
     assert.deepEqual(await stored(store, "sid"), { user: "ann", views: 1 });
+  });
+
+  test("keeps a session whose ttl is as long as numbers go", async ({ open }) => {
+    for (const ttl of [Number.MAX_SAFE_INTEGER, Number.MAX_VALUE]) {
+      const store = await open({ ttl });
+      await store.set("sid", plain());
+      await store.touch("sid", plain());
+      await find(store, "sid");
+    }
+  });
+
+  test("gives back the current expiry whatever the serializer makes of express-session's Cookie", async ({
+    open,
+    clock,
+  }) => {
+    // As serializers do that copy properties and do not ask for toJSON.
+    const stringify = (session: object) => {
+      const { cookie, ...fields } = session as TestSession;
+      return JSON.stringify({ ...fields, cookie: { ...cookie } });
+    };
+    const store = await open({ serializer: { stringify, parse: JSON.parse } });
+    await store.set("sid", requestSession(store, "sid", plain({}, clock.in(60))));
+    await store.touch("sid", plain({}, clock.in(600)));
+    assert.deepEqual((await load(store, "sid")).cookie.expires, clock.in(600));
   });
 }

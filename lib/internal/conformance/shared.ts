@@ -79,4 +79,14 @@ export function sharedTests(test: DefineTest): void {
     assert.deepEqual(await stored(here, "late"), { user: "ann" });
     await find(here, "sid");
   });
+
+  test("apply an absoluteTimeout to sessions that the other saved without one", async ({ open, clock }) => {
+    const [before, store] = [await open(), await open({ absoluteTimeout: 100 })];
+    await before.set("sid", plain({}, clock.in(1000)));
+    await find(store, "sid");
+    clock.advance(100);
+    assert.equal(await store.get("sid"), null);
+    assert.deepEqual(await store.ids(), []);
+    assert.deepEqual(await before.ids(), ["sid"]);
+  });
 }
