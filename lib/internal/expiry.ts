@@ -65,7 +65,8 @@ export function cookieExpiry(session: SessionData): number | undefined {
   const cookie = session.cookie as CookieFields | undefined;
   const expires = cookie?.expires ?? cookie?._expires;
   if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
-  const time = new Date(expires as Date | string | number).getTime();
+  const time =
+    typeof expires === "string" ? Date.parse(expires) : new Date(expires as Date | number).getTime();
   return Number.isNaN(time) ? undefined : time;
 }
 

@@ -1,5 +1,4 @@
 import type { SessionData } from "express-session";
-import { cookieExpiry } from "./expiry.js";
 import type { StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
@@ -16,10 +15,10 @@ export interface Loaded {
    */
   held: string;
   /**
-   * The cookie's expiry when it was loaded or last saved. One that is the same at the next save is not this request's
-   * doing, and must not undo a touch by another.
+   * When the session was to end when it was loaded or last saved. A cookie that says the same at the next save is not
+   * this request's doing, and must not undo a touch by another.
    */
-  cookieEnd: number | undefined;
+  sessionEnd: number | undefined;
   /** The last writes that have not been answered, version to `held`: one that is found stored later was ours. */
   unanswered: Map<string, string> | undefined;
 }
@@ -29,12 +28,12 @@ export class LoadedSessions {
   readonly #loaded = new WeakMap<object, Loaded>();
 
   /** Notes that `session` was read from, or is about to be written to, `sid`. */
-  remember(session: SessionData, sid: string, record: StoredRecord | undefined, held: string): Loaded {
+  remember(session: object, sid: string, record: StoredRecord | undefined, held: string): Loaded {
     const loaded: Loaded = {
       sid,
       stored: record && { record, expiresAt: record.expiresAt },
       held,
-      cookieEnd: cookieExpiry(session),
+      sessionEnd: record && record.expiresAt - record.slack,
       unanswered: undefined,
     };
     this.#loaded.set(session, loaded);

@@ -83,7 +83,7 @@ export class Save {
     this.#createdAt = stored?.record.createdAt ?? now;
     this.#ownDeadline = expiryOf(request.wanted, this.#createdAt, now, context.settings.expiry);
     this.#movesExpiry =
-      stored === undefined || request.cookieEnd === undefined || request.cookieEnd !== loaded?.cookieEnd;
+      stored === undefined || request.cookieEnd === undefined || request.cookieEnd !== loaded?.sessionEnd;
     this.#deadline = this.#ownDeadline;
     if (stored !== undefined) this.#expect(stored.record, stored.expiresAt);
   }
@@ -144,7 +144,7 @@ export class Save {
     if (loaded !== undefined) {
       loaded.stored = { record: stored, expiresAt: stored.expiresAt };
       loaded.held = held;
-      loaded.cookieEnd = cookieEnd;
+      loaded.sessionEnd = cookieEnd;
       loaded.unanswered = undefined;
     }
     return { reason: this.#merged ? "merged" : "written", keys: this.#contested, stored };
