@@ -303,7 +303,7 @@ export abstract class AbstractStore extends Store {
   }
 
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
-    if (record === undefined || !this.#isLive(record, this.#settings.now())) return null;
+    if (record === undefined || this.#isOver(record, this.#settings.now())) return null;
     const remembered = (session: SessionData | null) => {
       if (session !== null) this.#loaded.remember(session, sid, record, this.#codec.textOf(key, record));
       return session;
@@ -312,9 +312,10 @@ export abstract class AbstractStore extends Store {
     return isPromise(session) ? session.then(remembered) : remembered(session);
   }
 
-  /** Whether a record is not over: it may be older than the option `absoluteTimeout`. */
-  #isLive(record: StoredRecord, now: number): boolean {
-    return record.expiresAt > now && absoluteEnd(record.createdAt, this.#settings.expiry) > now;
+  /** Whether a session has ended. Its record may be older than the option `absoluteTimeout`. */
+  #isOver(record: StoredRecord, now: number): boolean {
+    if (record === UNREADABLE) return false;
+    return record.expiresAt <= now || absoluteEnd(record.createdAt, this.#settings.expiry) <= now;
   }
 
   #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
@@ -429,7 +430,7 @@ export abstract class AbstractStore extends Store {
   async *#livePages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
     for await (const page of this.#pages(signal)) {
       const now = this.#settings.now();
-      yield page.filter(({ record }) => record !== UNREADABLE && this.#isLive(record, now));
+      yield page.filter(({ record }) => record !== UNREADABLE && !this.#isOver(record, now));
     }
   }
 
@@ -441,7 +442,7 @@ export abstract class AbstractStore extends Store {
     for await (const page of this.#pages(signal, check)) {
       const now = this.#settings.now();
       for (const { key, record } of page) {
-        if (record !== UNREADABLE && !this.#isLive(record, now)) continue;
+        if (this.#isOver(record, now)) continue;
         const sid = this.#codec.sidOf(key, record);
         const decoded = this.#codec.decode(key, record, sid ?? key);
         const session = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;

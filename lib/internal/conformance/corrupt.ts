@@ -106,6 +106,15 @@ export function foreignRecordTests(test: DefineTest): void {
     });
   }
 
+  test("what is no record of this store is reported with an absoluteTimeout, too", async bench => {
+    const store = await bench.open({ absoluteTimeout: 100 });
+    const corrupt = eventsOf(store, "corrupt");
+    await bench.plant(store, "sid", "garbage");
+    assert.equal(await store.get("sid"), null);
+    assert.deepEqual(await store.all(), []);
+    assert.equal((await corrupt()).length, 2);
+  });
+
   test("a session whose record was replaced by none of this store is gone for its request", async bench => {
     const store = await bench.open();
     await store.set("sid", plain());
