@@ -236,7 +236,9 @@ describe("without the optional peers", () => {
     const code = `
       const { EtcdStore } = require("${name}/etcd");
       try { new EtcdStore({}); } catch (error) { console.log(error.name, error.message); }`;
-    expect(await node(bare, code)).toMatch(/^TypeError Expected `client` to be .*package `etcd3`.*undefined/);
+    expect(await node(bare, code)).toMatch(
+      /^TypeError Expected `client` to be .*package `etcd3` \(npm install etcd3\).*undefined/,
+    );
   });
 });
 

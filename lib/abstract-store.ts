@@ -230,22 +230,31 @@ export abstract class AbstractStore extends Store {
     }
   }
 
-  /** Runs one operation within its time limit and delivers its outcome. */
+  /** Begins a call and delivers its outcome. */
+  #call<T>(
+    last: CallOptions | Callback<T> | undefined,
+    begin: (signal: AbortSignal | undefined) => Awaitable<T>,
+  ): Promise<T> | undefined {
+    let outcome: Awaitable<T>;
+    try {
+      this._assertOpen();
+      outcome = begin(signalOf(last));
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    return deliver(outcome, typeof last === "function" ? last : undefined);
+  }
+
+  /** Runs one operation within its time limit. */
   #run<T>(
     last: CallOptions | Callback<T> | undefined,
     work: (operation: Operation) => Awaitable<T>,
   ): Promise<T> | undefined {
-    const callback = typeof last === "function" ? last : undefined;
-    let outcome: Awaitable<T>;
-    try {
-      this._assertOpen();
-      const operation = new Operation(this.#settings.timeoutMs, signalOf(last));
-      outcome = work(operation);
-      if (isPromise(outcome)) outcome = this._track(operation.limit(outcome));
-    } catch (error) {
-      outcome = Promise.reject(error);
-    }
-    return deliver(outcome, callback);
+    return this.#call(last, signal => {
+      const operation = new Operation(this.#settings.timeoutMs, signal);
+      const outcome = work(operation);
+      return isPromise(outcome) ? this._track(operation.limit(outcome)) : outcome;
+    });
   }
 
   /** Runs work of many steps: the time limit is that of each step, not of the whole. */
@@ -253,15 +262,7 @@ export abstract class AbstractStore extends Store {
     last: CallOptions | Callback<T> | undefined,
     work: (signal: AbortSignal | undefined) => Promise<T>,
   ): Promise<T> | undefined {
-    const callback = typeof last === "function" ? last : undefined;
-    let outcome: Promise<T>;
-    try {
-      this._assertOpen();
-      outcome = this._track(work(signalOf(last)));
-    } catch (error) {
-      outcome = Promise.reject(error);
-    }
-    return deliver(outcome, callback);
+    return this.#call(last, signal => this._track(work(signal)));
   }
 
   #step<T>(signal: AbortSignal | undefined, work: (operation: Operation) => Awaitable<T>): Awaitable<T> {

@@ -206,15 +206,7 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   protected override async _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
-    const read = {
-      key,
-      size: 0,
-      operation,
-      get ended() {
-        return operation.ended;
-      },
-    };
-    return this.#items.recordOf(await this.#reads.add(read));
+    return this.#items.recordOf(await this.#reads.add({ key, size: 0, operation }));
   }
 
   protected override async _write(

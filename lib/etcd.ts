@@ -42,22 +42,9 @@ const READ_REQUESTS = 4;
 const WRITE_REQUESTS = 4;
 
 /** One operation on its way to etcd. */
-class KeyOperation implements Batchable {
-  readonly key: string;
+interface KeyOperation extends Batchable {
   readonly request: IRequestOp;
-  readonly size: number;
   readonly operation: Operation;
-
-  constructor(key: string, request: IRequestOp, size: number, operation: Operation) {
-    this.key = key;
-    this.request = request;
-    this.size = size;
-    this.operation = operation;
-  }
-
-  get ended(): boolean {
-    return this.operation.ended;
-  }
 }
 
 /** What is stored under a key, and the revision that a later condition names. */
@@ -88,7 +75,7 @@ export class EtcdStore extends AbstractStore {
         test: isEtcd3,
         required: true,
         expected:
-          "a client of the package `etcd3`, new Etcd3(...), and not a namespace of one: that is what `prefix` is for",
+          "a client of the package `etcd3` (npm install etcd3), new Etcd3(...), and not a namespace of one: that is what `prefix` is for",
       },
     });
     this.#client = options.client;
@@ -118,8 +105,7 @@ export class EtcdStore extends AbstractStore {
   }
 
   protected override async _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
-    const request = rangeOf(key);
-    const answer = await this.#reads.add(new KeyOperation(key, request, key.length, operation));
+    const answer = await this.#reads.add({ key, request: rangeOf(key), size: key.length, operation });
     return this.#recordOf(answer.response_range.kvs[0]);
   }
 
@@ -169,7 +155,7 @@ export class EtcdStore extends AbstractStore {
 
   protected override async _remove(key: string, operation: Operation): Promise<void> {
     const request: IRequestOp = { request_delete_range: { key: Buffer.from(key) } };
-    await this.#writes.add(new KeyOperation(key, request, key.length, operation));
+    await this.#writes.add({ key, request, size: key.length, operation });
   }
 
   protected override async *_scan(
@@ -213,7 +199,7 @@ export class EtcdStore extends AbstractStore {
       const put: IRequestOp = { request_put: { key: Buffer.from(key), value, lease: window.id } };
       const request = revision === undefined ? put : ifRevision(key, revision, put);
       try {
-        return await this.#writes.add(new KeyOperation(key, request, size, operation));
+        return await this.#writes.add({ key, request, size, operation });
       } catch (error) {
         // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
         if (!isLeaseMissing(error) || attempt > 1) throw error;

@@ -28,8 +28,6 @@ export interface FileStoreOptions extends StoreOptions {
   cleanupInterval?: number | undefined;
 }
 
-const DEFAULT_CLEANUP_SECONDS = 60;
-
 /** How many sessions a clean-up removes in one transaction, during which nobody else can write. */
 const CLEANUP_SLICE = 100;
 
@@ -71,7 +69,7 @@ export class FileStore extends AbstractStore {
     super(options, { path: { ...rules.nonEmptyString, required: true }, cleanupInterval: rules.interval });
     this.path = options.path;
     this.#cleanup = new CleanupTimer(
-      options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
+      options.cleanupInterval,
       () => this.cleanup(),
       error => this._reportError(error),
     );
@@ -198,10 +196,8 @@ function expire(file: LmdbFile, reminder: Buffer, until: number): boolean {
     removeEntry(file, id, entry);
     return true;
   }
-  const { record } = entry;
   file.expiries.removeSync(reminder);
-  file.expiries.putSync(indexKey(record.expiresAt, id), INDEX_VALUE);
-  file.records.putSync(id, encodeEntry({ record, indexedAt: record.expiresAt }));
+  putEntry(file, id, entry.record, undefined);
   return false;
 }
 

@@ -29,7 +29,6 @@ export interface MemoryStoreOptions extends StoreOptions {
   cleanupInterval?: number | undefined;
 }
 
-const DEFAULT_CLEANUP_SECONDS = 60;
 const PAGE_SIZE = 250;
 const ENTRY_OVERHEAD_BYTES = 200;
 
@@ -65,7 +64,7 @@ export class MemoryStore extends AbstractStore {
       });
     }
     this.#cleanup = new CleanupTimer(
-      options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
+      options.cleanupInterval,
       () => this.cleanup(),
       error => this._reportError(error),
     );

@@ -369,7 +369,8 @@ function install() {
       `${command}: ${process.env[variable] ? `running at ${process.env[variable]}` : version(command, flag)}`,
     );
   }
-  console.log(`DynamoDB Local: the one of ${dynamodbLocalPackage}, on java`);
+  if (needed.includes(programs.java))
+    console.log(`DynamoDB Local: the one of ${dynamodbLocalPackage}, on java`);
   console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
 }
 

@@ -5,7 +5,7 @@ class Item implements Batchable {
   readonly key: string;
   readonly name: string;
   readonly size: number;
-  ended = false;
+  readonly operation = { ended: false };
 
   constructor(name: string, key = name, size = 1) {
     this.name = name;
@@ -138,7 +138,7 @@ describe("Batcher", () => {
     const { add, names, sent } = scripted({}, { requests: 1 });
     const items = ["a", "b", "c"].map(name => new Item(name));
     void add(...items.slice(0, 2));
-    for (const item of items.slice(1)) item.ended = true;
+    for (const item of items.slice(1)) item.operation.ended = true;
     expect(await names()).toEqual(["a"]);
     void add(...items.slice(2));
     sent[0]?.succeed();
@@ -227,7 +227,7 @@ describe("Batcher", () => {
       const ended = new Item("b");
       const [first] = add("a", ended);
       await names();
-      ended.ended = true;
+      ended.operation.ended = true;
       sent[0]?.fail(failure);
       expect(await names()).toEqual(["a b", "a"]);
       sent[1]?.succeed();

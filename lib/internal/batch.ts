@@ -3,8 +3,8 @@ export interface Batchable {
   readonly key: string;
   /** Bytes it adds to a request. */
   readonly size: number;
-  /** True when its caller no longer waits: it is not sent any more. */
-  readonly ended: boolean;
+  /** Once it has ended, nobody waits any more and the item is not sent. */
+  readonly operation: { readonly ended: boolean };
 }
 
 export interface BatchOptions<Item, Result> {
@@ -74,7 +74,7 @@ export class Batcher<Item extends Batchable, Result> {
     for (const waiting of this.#waiting) {
       const { item, alone } = waiting;
       const { key, size } = item;
-      if (item.ended) continue;
+      if (item.operation.ended) continue;
       const joins = !alone && !batch[0]?.alone && batch.length < maxItems && bytes + size <= maxBytes;
       if ((joins || batch.length === 0) && !taken.has(key)) {
         batch.push(waiting);

@@ -1,3 +1,5 @@
+const DEFAULT_SECONDS = 60;
+
 /** Runs a clean-up at an interval. Never keeps the process alive, and never runs twice at once. */
 export class CleanupTimer {
   readonly #seconds: number;
@@ -6,8 +8,12 @@ export class CleanupTimer {
   #timer: NodeJS.Timeout | undefined;
   #running = false;
 
-  /** @param seconds - the interval; 0 means never */
-  constructor(seconds: number, cleanup: () => Promise<unknown>, onError: (error: unknown) => void) {
+  /** @param seconds - the option `cleanupInterval`; 0 means never */
+  constructor(
+    seconds: number = DEFAULT_SECONDS,
+    cleanup: () => Promise<unknown>,
+    onError: (error: unknown) => void,
+  ) {
     this.#seconds = seconds;
     this.#cleanup = cleanup;
     this.#onError = onError;

@@ -10,7 +10,6 @@ export class Operation {
   readonly #callerSignal: AbortSignal | undefined;
   #controller: AbortController | undefined;
   #end: { reason: unknown } | undefined;
-
   #deadline: number | undefined;
 
   constructor(timeoutMs: number, callerSignal?: AbortSignal) {

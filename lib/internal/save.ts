@@ -41,6 +41,9 @@ export interface PendingWrite {
 const REMOVED: SaveOutcome = { reason: "written", keys: [], stored: undefined };
 const GONE: SaveOutcome = { reason: "gone", keys: [], stored: undefined };
 
+/** More unanswered writes than this are of no use, and each holds the session. */
+const MAX_UNANSWERED = 4;
+
 type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 
 /** What a save has to know; `held` is what the request holds, serialized. */
@@ -199,9 +202,6 @@ export class Save {
     return await this.#write();
   }
 }
-
-/** More of them are of no use, and each holds the session. */
-const MAX_UNANSWERED = 4;
 
 function noteUnanswered(loaded: Loaded, version: string, held: string): void {
   loaded.unanswered ??= new Map();
