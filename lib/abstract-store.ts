@@ -83,8 +83,13 @@ export abstract class AbstractStore extends Store {
       settings: this.#settings,
       codec: this.#codec,
       versions: new VersionSource(),
-      write: (key, record, expected, operation) =>
-        this.#guard(() => this._write(key, record, expected, operation)),
+      write: (key, record, expected, operation) => {
+        try {
+          return orUnavailable(this._write(key, record, expected, operation));
+        } catch (error) {
+          return unavailable(error);
+        }
+      },
       remove: (key, operation) => this.#guard(() => this._remove(key, operation)),
     };
   }
@@ -122,9 +127,8 @@ export abstract class AbstractStore extends Store {
       const remove = () => this.#guard(() => this._remove(key, operation) as Awaitable<undefined>);
       // Not ahead of a save that is still under way: it could bring the session back.
       const before = this.#writes.get(key);
-      return before === undefined
-        ? this.#queue(key, operation, remove())
-        : this.#queue(key, operation, after(before, remove));
+      const outcome = before === undefined ? remove() : after(before, remove);
+      return isPromise(outcome) ? this.#queue(key, operation, outcome) : outcome;
     });
   }
 
@@ -230,31 +234,21 @@ export abstract class AbstractStore extends Store {
     }
   }
 
-  /** Begins a call and delivers its outcome. */
-  #call<T>(
-    last: CallOptions | Callback<T> | undefined,
-    begin: (signal: AbortSignal | undefined) => Awaitable<T>,
-  ): Promise<T> | undefined {
-    let outcome: Awaitable<T>;
-    try {
-      this._assertOpen();
-      outcome = begin(signalOf(last));
-    } catch (error) {
-      outcome = Promise.reject(error);
-    }
-    return deliver(outcome, typeof last === "function" ? last : undefined);
-  }
-
-  /** Runs one operation within its time limit. */
+  /** Runs one operation within its time limit, and delivers its outcome. */
   #run<T>(
     last: CallOptions | Callback<T> | undefined,
     work: (operation: Operation) => Awaitable<T>,
   ): Promise<T> | undefined {
-    return this.#call(last, signal => {
-      const operation = new Operation(this.#settings.timeoutMs, signal);
-      const outcome = work(operation);
-      return isPromise(outcome) ? this._track(operation.limit(outcome)) : outcome;
-    });
+    let outcome: Awaitable<T>;
+    try {
+      this._assertOpen();
+      const operation = new Operation(this.#settings.timeoutMs, signalOf(last));
+      outcome = work(operation);
+      if (isPromise(outcome)) outcome = this._track(operation.limit(outcome));
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    return deliver(outcome, typeof last === "function" ? last : undefined);
   }
 
   /** Runs work of many steps: the time limit is that of each step, not of the whole. */
@@ -262,7 +256,14 @@ export abstract class AbstractStore extends Store {
     last: CallOptions | Callback<T> | undefined,
     work: (signal: AbortSignal | undefined) => Promise<T>,
   ): Promise<T> | undefined {
-    return this.#call(last, signal => this._track(work(signal)));
+    let outcome: Promise<T>;
+    try {
+      this._assertOpen();
+      outcome = this._track(work(signalOf(last)));
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    return deliver(outcome, typeof last === "function" ? last : undefined);
   }
 
   #step<T>(signal: AbortSignal | undefined, work: (operation: Operation) => Awaitable<T>): Awaitable<T> {
@@ -282,8 +283,7 @@ export abstract class AbstractStore extends Store {
   /** Calls a primitive; what fails there, other than in a way that has a code, is an unavailable backend. */
   #guard<T>(primitive: () => Awaitable<T>): Awaitable<T> {
     try {
-      const result = primitive();
-      return isPromise(result) ? Promise.resolve(result).catch(unavailable) : result;
+      return orUnavailable(primitive());
     } catch (error) {
       return unavailable(error);
     }
@@ -300,17 +300,24 @@ export abstract class AbstractStore extends Store {
   }
 
   #read(key: string, operation: Operation): Awaitable<StoredRecord | undefined> {
-    return this.#guard(() => this._read(key, operation));
+    try {
+      return orUnavailable(this._read(key, operation));
+    } catch (error) {
+      return unavailable(error);
+    }
   }
 
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
     if (record === undefined || this.#isOver(record, this.#settings.now())) return null;
-    const remembered = (session: SessionData | null) => {
-      if (session !== null) this.#loaded.remember(session, sid, record, this.#codec.textOf(key, record));
-      return session;
-    };
     const session = this.#codec.decode(key, record, sid);
-    return isPromise(session) ? session.then(remembered) : remembered(session);
+    return isPromise(session)
+      ? session.then(decoded => this.#remember(sid, key, record, decoded))
+      : this.#remember(sid, key, record, session);
+  }
+
+  #remember<T extends SessionData | null>(sid: string, key: string, record: StoredRecord, session: T): T {
+    if (session !== null) this.#loaded.remember(session, sid, key, record, this.#codec.textOf(key, record));
+    return session;
   }
 
   /** Whether a session has ended. Its record may be older than the option `absoluteTimeout`. */
@@ -320,39 +327,28 @@ export abstract class AbstractStore extends Store {
   }
 
   #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
-    const key = this.#keyOf(sid);
     assertSession(session);
-    // All now, not when its turn comes: the request may go on changing the session.
-    const serialized = this.#codec.serialize(session);
-    const wanted = wantedEnd(session, this.#settings.now(), this.#settings.expiry.ttl);
-    const cookieEnd = cookieExpiry(session);
-    let loaded = this.#loaded.find(sid, session);
-    if (loaded === undefined && isRequestSession(session) && !this.#loaded.knows(session)) {
+    const known = this.#loaded.find(session);
+    // Used under another sid than it was loaded from, it is a new one.
+    let loaded = known?.sid === sid ? known : undefined;
+    const key = loaded === undefined ? this.#keyOf(sid) : loaded.key;
+    if (known === undefined && isRequestSession(session)) {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
-      loaded = this.#loaded.remember(session, sid, undefined, "");
+      loaded = this.#loaded.remember(session, sid, key, undefined, "");
     }
-    const save = (held: string, latest?: StoredRecord) =>
-      new Save(this.#saveContext, { key, sid, wanted, cookieEnd, held, loaded, operation }).run(latest);
+    const save = new Save(this.#saveContext, operation, sid, key, session, loaded);
     const before = this.#writes.get(key);
-    const outcome = this.#queue(
-      key,
-      operation,
-      isPromise(serialized) || before !== undefined
-        ? Promise.resolve(serialized).then(held => after(before, latest => save(held, latest)))
-        : save(serialized),
-    );
-    return isPromise(outcome)
-      ? outcome.then(reached => this.#reportOutcome(sid, reached))
-      : this.#reportOutcome(sid, outcome);
+    const outcome = before === undefined ? save.run() : after(before, latest => save.run(latest));
+    if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
+    return this.#queue(key, operation, outcome).then(reached => this.#reportOutcome(sid, reached));
   }
 
-  /** Lets later writes of the key wait for this one, if it is not done at once. */
+  /** Lets later writes of the key wait for this one. */
   #queue<T extends SaveOutcome | undefined>(
     key: string,
     operation: Operation,
-    outcome: Awaitable<T>,
-  ): Awaitable<T> {
-    if (!isPromise(outcome)) return outcome;
+    outcome: PromiseLike<T>,
+  ): PromiseLike<T> {
     const pending: PendingWrite = { outcome, operation };
     this.#writes.set(key, pending);
     const done = () => {
@@ -368,16 +364,18 @@ export abstract class AbstractStore extends Store {
   }
 
   #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
-    const key = this.#keyOf(sid);
     assertSession(session);
+    const known = this.#loaded.find(session);
+    const seen = known?.sid === sid ? known : undefined;
+    const key = seen === undefined ? this.#keyOf(sid) : seen.key;
     const { disableTouch, expiry } = this.#settings;
     if (disableTouch) return;
-    const seen = this.#loaded.find(sid, session)?.stored;
-    if (seen !== undefined) return this.#extend(key, session, seen.record.createdAt, seen, operation);
+    const record = seen?.record;
+    if (record !== undefined) return this.#extend(key, session, record.createdAt, seen, operation);
     if (expiry.absoluteTimeoutMs === undefined) return this.#extend(key, session, 0, undefined, operation);
     // How far it may be prolonged depends on when it began.
     return Promise.resolve(this.#read(key, operation)).then(
-      record => record && this.#extend(key, session, record.createdAt, undefined, operation),
+      stored => stored && this.#extend(key, session, stored.createdAt, undefined, operation),
     );
   }
 
@@ -385,23 +383,23 @@ export abstract class AbstractStore extends Store {
     key: string,
     session: SessionData,
     createdAt: number,
-    seen: Loaded["stored"],
+    seen: Loaded | undefined,
     operation: Operation,
   ): Awaitable<void> {
     const now = this.#settings.now();
     operation.throwIfEnded();
     const policy = this.#settings.expiry;
-    const wanted = wantedEnd(session, now, policy.ttl);
+    const wanted = wantedEnd(session, cookieExpiry(session), now, policy.ttl);
     const { sessionEnd, expiresAt, slack, touchAfterMs } = expiryOf(wanted, createdAt, now, policy);
     if (expiresAt <= now) return;
     // Skipped only if the session ends in time without it: capped by `absoluteTimeout`, an expiry may move too little.
     const moved = seen === undefined ? Number.POSITIVE_INFINITY : expiresAt - seen.expiresAt;
     if (moved < 0 || (moved < touchAfterMs && sessionEnd <= (seen?.expiresAt ?? 0))) return;
-    const noted = (extended: boolean) => {
-      if (extended && seen !== undefined) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
-    };
     const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
-    return isPromise(extended) ? extended.then(noted) : noted(extended);
+    if (seen === undefined) return isPromise(extended) ? extended.then(() => {}) : undefined;
+    return isPromise(extended)
+      ? extended.then(done => noteExtended(seen, done, expiresAt))
+      : noteExtended(seen, extended, expiresAt);
   }
 
   /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
@@ -539,6 +537,10 @@ async function after<T>(
   return await write(outcome?.stored);
 }
 
+function orUnavailable<T>(result: Awaitable<T>): Awaitable<T> {
+  return isPromise(result) ? result.then(undefined, unavailable) : result;
+}
+
 function unavailable(error: unknown): never {
   if (error instanceof StoreError) throw error;
   throw new StoreError(
@@ -548,6 +550,10 @@ function unavailable(error: unknown): never {
       cause: error,
     },
   );
+}
+
+function noteExtended(seen: Loaded, extended: boolean, expiresAt: number): void {
+  if (extended) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
 }
 
 function assertSession(session: unknown): asserts session is SessionData {

@@ -31,6 +31,7 @@ export interface MemoryStoreOptions extends StoreOptions {
 
 const PAGE_SIZE = 250;
 const ENTRY_OVERHEAD_BYTES = 200;
+const WRITTEN: WriteResult = { written: true };
 
 /**
  * Sessions in the memory of this process: for tests, development, and single processes that may lose their sessions
@@ -104,13 +105,15 @@ export class MemoryStore extends AbstractStore {
     this.#use?.set(key, size, { size });
     if (this.#max !== undefined && this.#records.size > this.#max) this.#use?.pop();
     this.#cleanup.start();
-    return { written: true };
+    return WRITTEN;
   }
 
   protected override _extend(key: string, extension: Extension): boolean {
     const record = this._read(key);
     if (!canExtend(record, extension)) return false;
-    this.#records.set(key, { ...record, expiresAt: extension.expiresAt, slack: extension.slack });
+    const { data, version, createdAt } = record;
+    const { expiresAt, slack } = extension;
+    this.#records.set(key, { data, version, expiresAt, slack, createdAt });
     return true;
   }
 

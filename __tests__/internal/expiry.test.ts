@@ -13,7 +13,7 @@ const policy: ExpiryPolicy = { ttl: 86_400, touchAfterMs: 0, absoluteTimeoutMs: 
 const withExpires = (expires: unknown) => ({ cookie: { originalMaxAge: null, expires } }) as SessionData;
 function expiry(session: SessionData, changes: Partial<ExpiryPolicy> = {}, createdAt = NOW) {
   const changed = { ...policy, ...changes };
-  return expiryOf(wantedEnd(session, NOW, changed.ttl), createdAt, NOW, changed);
+  return expiryOf(wantedEnd(session, cookieExpiry(session), NOW, changed.ttl), createdAt, NOW, changed);
 }
 
 describe("cookieExpiry", () => {

@@ -76,23 +76,29 @@ export class SessionCodec {
    * @param name - what to call the session in the report: its sid, or its key if the sid is not known
    */
   decode(key: string, record: StoredRecord, name: string): Awaitable<SessionData | null> {
-    const refreshed = (fields: Fields) => {
-      const session = fields as unknown as SessionData;
-      refreshCookieExpiry(session, record.expiresAt - record.slack);
-      return session;
-    };
-    const corrupt = (cause: unknown) => {
-      this.#onCorrupt(name, cause);
-      return null;
-    };
-    if (record === UNREADABLE) return corrupt(new TypeError("Not a record of this store"));
+    if (record === UNREADABLE) return this.#corrupt(name, new TypeError("Not a record of this store"));
     try {
       const fields = this.parse(this.textOf(key, record));
-      return isPromise(fields) ? fields.then(refreshed).then(undefined, corrupt) : refreshed(fields);
+      return isPromise(fields)
+        ? fields
+            .then(parsed => refreshed(parsed, record))
+            .then(undefined, cause => this.#corrupt(name, cause))
+        : refreshed(fields, record);
     } catch (cause) {
-      return corrupt(cause);
+      return this.#corrupt(name, cause);
     }
   }
+
+  #corrupt(name: string, cause: unknown): null {
+    this.#onCorrupt(name, cause);
+    return null;
+  }
+}
+
+function refreshed(fields: Fields, record: StoredRecord): SessionData {
+  const session = fields as unknown as SessionData;
+  refreshCookieExpiry(session, record.expiresAt - record.slack);
+  return session;
 }
 
 function checkString(text: unknown): string {

@@ -30,9 +30,14 @@ const AUTO_TOUCH_AFTER_SHARE = 0.05;
 /** The last time that a Date can have. */
 const MAX_TIME = 8.64e15;
 
-/** When the session itself wants to end: at its cookie's expiry, else after the ttl. */
-export function wantedEnd(session: SessionData, now: number, ttl: ExpiryPolicy["ttl"]): number {
-  return Math.min(cookieExpiry(session) ?? now + ttlMs(session, ttl), MAX_TIME);
+/** When the session itself wants to end: at its cookie's expiry ({@link cookieExpiry}), else after the ttl. */
+export function wantedEnd(
+  session: SessionData,
+  cookieEnd: number | undefined,
+  now: number,
+  ttl: ExpiryPolicy["ttl"],
+): number {
+  return Math.min(cookieEnd ?? now + ttlMs(session, ttl), MAX_TIME);
 }
 
 /** When the record of a session that began at `createdAt` ends, and why: DESIGN.md, section 2.2, in one place. */

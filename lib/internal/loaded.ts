@@ -3,63 +3,104 @@ import type { StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
+  readonly owner: LoadedSessions;
   readonly sid: string;
-  /**
-   * The stored record as last seen, and its expiry, which a touch moves; `undefined` for a new session before its
-   * first save.
-   */
-  stored: { record: StoredRecord; expiresAt: number } | undefined;
+  readonly key: string;
+  /** The stored record as last seen; `undefined` for a new session before its first save. */
+  record: StoredRecord | undefined;
+  /** The expiry of what is stored, as far as is known: touches move it. */
+  expiresAt: number;
   /**
    * The session as this request held it when it was loaded or last saved, serialized. Differs from what is stored
    * after a merge: only what changed since this is this request's doing.
    */
   held: string;
   /**
-   * When the session was to end when it was loaded or last saved. A cookie that says the same at the next save is not
-   * this request's doing, and must not undo a touch by another.
+   * When the session was to end when it was loaded, last saved or last touched. A cookie that says the same at the
+   * next save is not this request's doing, and must not undo a touch by another.
    */
   sessionEnd: number | undefined;
   /** The last writes that have not been answered, version to `held`: one that is found stored later was ours. */
   unanswered: Map<string, string> | undefined;
+  /** What other stores remember of the same object. */
+  readonly next: Loaded | undefined;
 }
 
-/** The memory of loaded sessions, by the object that the request holds. It lives as long as that object. */
-export class LoadedSessions {
-  readonly #loaded = new WeakMap<object, Loaded>();
+/** A constructor that gives back what it is given, so that a class which extends it adds its fields to that. */
+const Given = class {
+  constructor(object: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: this is what it is for
+    return object;
+  }
+} as new (
+  object: object,
+) => object;
 
+/**
+ * A memory of an object, as a private field of it: invisible to everybody else, and gone with it. A WeakMap would do
+ * the same, but entering an object there costs as much as half of a `get` in memory, and garbage collection more.
+ */
+class Memory extends Given {
+  #loaded: Loaded;
+
+  private constructor(session: object, loaded: Loaded) {
+    super(session);
+    this.#loaded = loaded;
+  }
+
+  static of(session: object): Loaded | undefined {
+    return #loaded in session ? session.#loaded : frozen.get(session);
+  }
+
+  static set(session: object, loaded: Loaded): void {
+    if (#loaded in session) session.#loaded = loaded;
+    // Engines are going to refuse new private fields there, as they do other fields.
+    else if (!Object.isExtensible(session)) frozen.set(session, loaded);
+    else new Memory(session, loaded);
+  }
+}
+
+const frozen = new WeakMap<object, Loaded>();
+
+/** The memory that one store has of loaded sessions, by the object that the request holds. */
+export class LoadedSessions {
   /** Notes that `session` was read from, or is about to be written to, `sid`. */
-  remember(session: object, sid: string, record: StoredRecord | undefined, held: string): Loaded {
+  remember(
+    session: object,
+    sid: string,
+    key: string,
+    record: StoredRecord | undefined,
+    held: string,
+  ): Loaded {
+    const known = Memory.of(session);
     const loaded: Loaded = {
+      owner: this,
       sid,
-      stored: record && { record, expiresAt: record.expiresAt },
+      key,
+      record,
+      expiresAt: record === undefined ? 0 : record.expiresAt,
       held,
       sessionEnd: record && record.expiresAt - record.slack,
       unanswered: undefined,
+      next: known?.owner === this ? known.next : known,
     };
-    this.#loaded.set(session, loaded);
+    Memory.set(session, loaded);
     return loaded;
   }
 
-  /** What is remembered of `session`, unless it is used under another sid than it was loaded from. */
-  find(sid: string, session: object): Loaded | undefined {
-    const loaded = this.#loaded.get(session);
-    return loaded?.sid === sid ? loaded : undefined;
-  }
-
-  /** Whether something is remembered of `session`, under whatever sid. */
-  knows(session: object): boolean {
-    return this.#loaded.has(session);
+  /** What is remembered of `session`, under whatever sid. */
+  find(session: object): Loaded | undefined {
+    let loaded = Memory.of(session);
+    while (loaded !== undefined && loaded.owner !== this) loaded = loaded.next;
+    return loaded;
   }
 
   /** `Session` objects are made of the object that `get` returned: the memory goes along, as one of its own. */
   carryOver(from: SessionData, to: object): void {
-    const loaded = this.#loaded.get(from);
-    if (loaded !== undefined) {
-      this.#loaded.set(to, {
-        ...loaded,
-        stored: loaded.stored && { ...loaded.stored },
-        unanswered: undefined,
-      });
-    }
+    const loaded = this.find(from);
+    if (loaded === undefined) return;
+    const own = this.remember(to, loaded.sid, loaded.key, loaded.record, loaded.held);
+    own.expiresAt = loaded.expiresAt;
+    own.sessionEnd = loaded.sessionEnd;
   }
 }

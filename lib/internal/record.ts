@@ -102,5 +102,5 @@ export function readableRecord(
 }
 
 export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
-  return typeof (value as PromiseLike<T> | undefined)?.then === "function";
+  return typeof value === "object" && typeof (value as PromiseLike<T> | null)?.then === "function";
 }

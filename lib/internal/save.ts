@@ -1,6 +1,7 @@
+import type { SessionData } from "express-session";
 import { StoreError } from "../errors.js";
 import type { SessionCodec } from "./codec.js";
-import { expiryOf } from "./expiry.js";
+import { cookieExpiry, expiryOf, wantedEnd } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
@@ -38,25 +39,15 @@ export interface PendingWrite {
   readonly operation: Operation;
 }
 
-const REMOVED: SaveOutcome = { reason: "written", keys: [], stored: undefined };
-const GONE: SaveOutcome = { reason: "gone", keys: [], stored: undefined };
+const NONE: string[] = [];
+const REMOVED: SaveOutcome = { reason: "written", keys: NONE, stored: undefined };
+const GONE: SaveOutcome = { reason: "gone", keys: NONE, stored: undefined };
 
 /** More unanswered writes than this are of no use, and each holds the session. */
 const MAX_UNANSWERED = 4;
 
 type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
-
-/** What a save has to know; `held` is what the request holds, serialized. */
-export interface SaveRequest {
-  key: string;
-  sid: string;
-  /** When the session wants to end, and the expiry of its cookie, as they were when it was serialized. */
-  wanted: number;
-  cookieEnd: number | undefined;
-  held: string;
-  loaded: Loaded | undefined;
-  operation: Operation;
-}
+const NEVER: Deadline = { expiresAt: 0, slack: 0 };
 
 /**
  * One save, as the table in DESIGN.md, section 2.3, says. Ends when a write is accepted: each round that is refused
@@ -64,31 +55,45 @@ export interface SaveRequest {
  */
 export class Save {
   readonly #context: SaveContext;
-  readonly #request: SaveRequest;
-  readonly #createdAt: number;
-  readonly #ownDeadline: Deadline;
-  /** Whether the expiry is this request's doing, and not just what it was when the session was loaded. */
-  readonly #movesExpiry: boolean;
+  readonly #operation: Operation;
+  readonly #sid: string;
+  readonly #key: string;
+  readonly #loaded: Loaded | undefined;
+  /** When the session wants to end, and the expiry of its cookie. */
+  readonly #wanted: number;
+  readonly #cookieEnd: number | undefined;
+  readonly #serialized: Awaitable<string>;
+  /** What the request holds, serialized. */
+  #held = "";
   /** What the next write has: this request's session, or the merged one. */
-  #text: string;
-  #deadline: Deadline;
+  #text = "";
+  #createdAt = 0;
+  #ownDeadline = NEVER;
+  #deadline = NEVER;
+  /** Whether the expiry is this request's doing, and not just what it was when the session was loaded. */
+  #movesExpiry = true;
   #expected: Expected | undefined;
   #merged = false;
-  #contested: string[] = [];
+  #contested = NONE;
 
-  constructor(context: SaveContext, request: SaveRequest) {
-    const now = context.settings.now();
-    const { loaded } = request;
-    const stored = loaded?.stored;
+  /** Takes all it needs of the session now, not when its turn comes: the request may go on changing it. */
+  constructor(
+    context: SaveContext,
+    operation: Operation,
+    sid: string,
+    key: string,
+    session: SessionData,
+    loaded: Loaded | undefined,
+  ) {
+    const { codec, settings } = context;
     this.#context = context;
-    this.#request = request;
-    this.#text = request.held;
-    this.#createdAt = stored?.record.createdAt ?? now;
-    this.#ownDeadline = expiryOf(request.wanted, this.#createdAt, now, context.settings.expiry);
-    this.#movesExpiry =
-      stored === undefined || request.cookieEnd === undefined || request.cookieEnd !== loaded?.sessionEnd;
-    this.#deadline = this.#ownDeadline;
-    if (stored !== undefined) this.#expect(stored.record, stored.expiresAt);
+    this.#operation = operation;
+    this.#sid = sid;
+    this.#key = key;
+    this.#loaded = loaded;
+    this.#serialized = codec.serialize(session);
+    this.#cookieEnd = cookieExpiry(session);
+    this.#wanted = wantedEnd(session, this.#cookieEnd, settings.now(), settings.expiry.ttl);
   }
 
   /**
@@ -96,58 +101,78 @@ export class Save {
    * meet otherwise
    */
   run(latest?: StoredRecord): Awaitable<SaveOutcome> {
-    const { key, loaded, operation } = this.#request;
-    operation.throwIfEnded();
-    if (this.#movesExpiry && this.#ownDeadline.expiresAt <= this.#context.settings.now()) {
-      const removed = this.#context.remove(key, operation);
-      return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
-    }
-    const stored = loaded?.stored?.record;
-    if (loaded === undefined || stored === undefined) return this.#write();
+    const serialized = this.#serialized;
+    return isPromise(serialized)
+      ? serialized.then(held => this.#run(held, latest))
+      : this.#run(serialized, latest);
+  }
+
+  #run(held: string, latest: StoredRecord | undefined): Awaitable<SaveOutcome> {
+    this.#operation.throwIfEnded();
     const { codec, settings } = this.#context;
+    const now = settings.now();
+    const loaded = this.#loaded;
+    const stored = loaded?.record;
+    this.#held = held;
+    this.#text = held;
+    this.#createdAt = stored === undefined ? now : stored.createdAt;
+    this.#ownDeadline = expiryOf(this.#wanted, this.#createdAt, now, settings.expiry);
+    this.#deadline = this.#ownDeadline;
+    this.#movesExpiry =
+      stored === undefined || this.#cookieEnd === undefined || this.#cookieEnd !== loaded?.sessionEnd;
+    if (this.#movesExpiry && this.#ownDeadline.expiresAt <= now) return this.#remove();
+    if (loaded === undefined || stored === undefined) return this.#write();
+    this.#expect(stored, loaded.expiresAt);
     if (settings.conflict !== "error" && latest !== undefined && isLaterWrite(latest, stored)) {
       return this.#refused(stored, latest);
     }
     // After a merge the request holds less than what is stored.
-    return loaded.held === codec.textOf(key, stored) ? this.#write() : this.#writeOnTopOf(stored, loaded);
+    return loaded.held === codec.textOf(this.#key, stored)
+      ? this.#write()
+      : this.#writeOnTopOf(stored, loaded);
+  }
+
+  #remove(): Awaitable<SaveOutcome> {
+    const removed = this.#context.remove(this.#key, this.#operation);
+    return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
   }
 
   /** Sets what the next write expects to be stored, and lets it not undo a touch of that. */
   #expect(record: StoredRecord, expiresAt: number): void {
-    const end = { expiresAt, slack: record.slack };
-    this.#deadline = this.#movesExpiry || endOf(this.#ownDeadline) >= endOf(end) ? this.#ownDeadline : end;
+    const keepsOwn = this.#movesExpiry || endOf(this.#ownDeadline) >= expiresAt - record.slack;
+    this.#deadline = keepsOwn ? this.#ownDeadline : { expiresAt, slack: record.slack };
     const expiresBy = Math.max(expiresAt, this.#deadline.expiresAt);
     this.#expected = { version: record.version, expiresBy, seen: record };
   }
 
   #write(): Awaitable<SaveOutcome> {
     const { codec, versions } = this.#context;
-    const { key, sid, held, loaded, operation } = this.#request;
-    operation.throwIfEnded();
+    this.#operation.throwIfEnded();
     const record: StoredRecord = {
-      data: codec.pack(key, sid, this.#text),
+      data: codec.pack(this.#key, this.#sid, this.#text),
       version: this.#expected === undefined ? versions.begin() : versions.follow(this.#expected.version),
       expiresAt: this.#deadline.expiresAt,
       slack: this.#deadline.slack,
       createdAt: this.#createdAt,
     };
-    const result = this.#context.write(key, record, this.#expected, operation);
+    const result = this.#context.write(this.#key, record, this.#expected, this.#operation);
     if (!isPromise(result)) return this.#answered(record, result);
-    if (loaded !== undefined) noteUnanswered(loaded, record.version, held);
+    if (this.#loaded !== undefined) noteUnanswered(this.#loaded, record.version, this.#held);
     return result.then(answer => this.#answered(record, answer));
   }
 
   #answered(record: StoredRecord, result: WriteResult): Awaitable<SaveOutcome> {
-    const { cookieEnd, held, loaded, operation } = this.#request;
+    const loaded = this.#loaded;
     // The caller has been told that it failed: what came of it is found out by the next save.
-    operation.throwIfEnded();
+    this.#operation.throwIfEnded();
     const stored = result.written ? record : result.current;
     // A client that sends again after an answer was lost meets its own first attempt.
-    if (stored?.version !== record.version) return this.#refused(record, stored);
+    if (stored !== record && stored?.version !== record.version) return this.#refused(record, stored);
     if (loaded !== undefined) {
-      loaded.stored = { record: stored, expiresAt: stored.expiresAt };
-      loaded.held = held;
-      loaded.sessionEnd = cookieEnd;
+      loaded.record = stored;
+      loaded.expiresAt = stored.expiresAt;
+      loaded.held = this.#held;
+      loaded.sessionEnd = this.#cookieEnd;
       loaded.unanswered = undefined;
     }
     return { reason: this.#merged ? "merged" : "written", keys: this.#contested, stored };
@@ -155,18 +180,19 @@ export class Save {
 
   /** Only the save of a loaded session is ever refused: no other expects anything. */
   #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
-    const loaded = this.#request.loaded as Loaded;
+    const loaded = this.#loaded as Loaded;
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
     this.#expect(current, current.expiresAt);
     const earlier = loaded.unanswered?.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
-      loaded.stored = { record: current, expiresAt: current.expiresAt };
+      loaded.record = current;
+      loaded.expiresAt = current.expiresAt;
       loaded.held = earlier;
       return this.#writeOnTopOf(current, loaded);
     }
     // The same version: only a touch came between.
-    if (current.version === loaded.stored?.record.version) return this.#write();
+    if (current.version === loaded.record?.version) return this.#write();
     switch (this.#context.settings.conflict) {
       case "overwrite":
         return this.#write();
@@ -184,15 +210,14 @@ export class Save {
   /** Writes what this request changed on top of what is stored. */
   async #writeOnTopOf(stored: StoredRecord, loaded: Loaded): Promise<SaveOutcome> {
     const { codec } = this.#context;
-    const { key, sid, held } = this.#request;
-    const theirs = await codec.decode(key, stored, sid);
+    const theirs = await codec.decode(this.#key, stored, this.#sid);
     if (theirs === null) {
       throw new StoreError(
         "ERR_SESSION_SERIALIZE",
         "Another request changed the session, and what it saved cannot be read: the changes could not be merged.",
       );
     }
-    const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(held)]);
+    const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(this.#held)]);
     const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
     const ownIsLater = endOf(this.#ownDeadline) >= endOf(stored);
     if (ownIsLater && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
