@@ -95,7 +95,9 @@ export function report(measured) {
     ],
     Object.keys(measured.rounds[0]).map(name => [
       name,
-      ...["known", "unknown", "burst"].map(key => figure(middle(measured.rounds, name, results => results[key]))),
+      ...["known", "unknown", "burst"].map(key =>
+        figure(middle(measured.rounds, name, results => results[key])),
+      ),
       keptOf(measured, name),
       ...["unknown", "burst"].map(key => (name === "ours" ? "–" : figure(burstRatio(measured, name, key)))),
     ]),

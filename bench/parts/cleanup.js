@@ -45,7 +45,8 @@ const stores = {
 let reapFiles;
 
 export async function measurePart({ kind, stores: { contenders }, at, rounds }) {
-  if (kind === "file") ({ reap: reapFiles } = (await import("session-file-store/lib/session-file-helpers.js")).default);
+  if (kind === "file")
+    ({ reap: reapFiles } = (await import("session-file-store/lib/session-file-helpers.js")).default);
   const opened = {};
   for (const [name, { count }] of Object.entries(stores[kind])) {
     opened[name] = await contenders[name](at, { cleanupInterval: 0, now: () => Date.now() });

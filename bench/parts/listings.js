@@ -47,7 +47,8 @@ export async function measurePart({ kind, stores, at, rounds }) {
 export async function fill(contender, count, session = newSession) {
   const { store } = contender;
   const sids = Array.from({ length: count }, newSid);
-  const exec = sql => new Promise((done, fail) => store.db.exec(sql, error => (error ? fail(error) : done())));
+  const exec = sql =>
+    new Promise((done, fail) => store.db.exec(sql, error => (error ? fail(error) : done())));
   if (store.db) await exec("BEGIN");
   await measure(count, 256, (index, done) => contender.set(sids[index], session(sids[index], store), done));
   if (store.db) await exec("COMMIT");
