@@ -1,47 +1,115 @@
-// npm run bench [-- group ...] [-- --rounds N]: measures the stores beside their peers and beside the raw clients.
-// Each group runs in a process of its own, its contenders in turn, round by round; what is compared are medians of
-// ratios within a round. Everything that is read back is checked.
+// npm run bench -- [part ...] [kind ...] [--rounds N] [--report] [--publish]
+//
+// Measures the stores beside their peers and beside the raw clients. Each part runs for each kind of store in a process
+// of its own, its contenders in turn, round by round. What was measured last is kept in results/, and the reports are
+// made of all that is there: --report only makes the reports, --publish copies them into the READMEs.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { OPERATIONS } from "./lib/operations.js";
-import { rateTable, ratioTable } from "./lib/tables.js";
+import { chart } from "./lib/chart.js";
+import { machine, versionsOf } from "./lib/machine.js";
+import { publish } from "./lib/publish.js";
+import { targetTable } from "./lib/targets.js";
 
-const GROUPS = ["memory", "file", "dynamodb", "etcd"];
-const results = join(import.meta.dirname, "results");
+const PARTS = ["operations", "http", "listings", "cleanup", "heap", "costs", "burst", "cold"];
+const KINDS = ["memory", "file", "dynamodb", "etcd"];
+const RESULTS = join(import.meta.dirname, "results");
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { rounds: { type: "string", default: "5" } },
-});
-const rounds = Number(values.rounds);
-const groups = positionals.length > 0 ? positionals : GROUPS;
-const unknown = groups.filter(group => !GROUPS.includes(group));
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(`usage: npm run bench -- [${GROUPS.join(" ")}] [--rounds N]`);
+const usage = `usage: npm run bench -- [${PARTS.join(" ")}] [${KINDS.join(" ")}] [--rounds N] [--report] [--publish]`;
+
+function fail(message) {
+  console.error(message);
   process.exit(2);
 }
 
-mkdirSync(results, { recursive: true });
-const machine = `Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
-console.log(`${machine}, ${rounds} rounds\n`);
-for (const group of groups) {
-  const file = join(results, `${group}.json`);
+function parse() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        rounds: { type: "string", default: "5" },
+        report: { type: "boolean", default: false },
+        publish: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    return fail(`${error.message}\n${usage}`);
+  }
+}
+
+const { values, positionals } = parse();
+const rounds = Number(values.rounds);
+const isKnown = name => PARTS.includes(name) || KINDS.includes(name);
+if (!positionals.every(isKnown) || !Number.isInteger(rounds) || rounds < 1) fail(usage);
+
+/** Those that were named, or all if none was. */
+const chosen = all => {
+  const named = all.filter(name => positionals.includes(name));
+  return named.length > 0 ? named : all;
+};
+
+const fileOf = (name, kind) => join(RESULTS, `${name}-${kind}.json`);
+
+function measurePart(name, kind) {
+  const file = join(RESULTS, "measured.json");
   const { status } = spawnSync(
     process.execPath,
-    ["--expose-gc", join(import.meta.dirname, "group.js"), group, String(rounds), file],
-    { stdio: "inherit" },
+    ["--expose-gc", join(import.meta.dirname, "part.js"), name, kind, String(rounds), file],
+    { stdio: "inherit", env: { ...process.env, NODE_NO_WARNINGS: "1" } },
   );
   if (status !== 0) process.exit(1);
-  const measured = JSON.parse(readFileSync(file, "utf8"));
-  const report = [
-    `## ${group}`,
-    machine,
-    ...OPERATIONS.map(name => rateTable(measured, name)),
-    ratioTable(measured, OPERATIONS),
-  ];
-  writeFileSync(join(results, `${group}.md`), `${report.join("\n\n")}\n`);
-  console.log(`${report.join("\n\n")}\n`);
+  return JSON.parse(readFileSync(file, "utf8"));
 }
+
+const parts = {};
+for (const name of PARTS) parts[name] = await import(`./parts/${name}.js`);
+mkdirSync(RESULTS, { recursive: true });
+
+if (!values.report) {
+  console.log(`${machine()}, ${rounds} rounds\n`);
+  for (const kind of chosen(KINDS)) {
+    const { versions } = await import(`./stores/${kind}.js`);
+    for (const name of chosen(PARTS).filter(part => parts[part].kinds.includes(kind))) {
+      const began = performance.now();
+      const measured = measurePart(name, kind);
+      const result = {
+        date: new Date().toISOString(),
+        machine: machine(),
+        versions: versionsOf(versions),
+        rounds,
+      };
+      writeFileSync(fileOf(name, kind), JSON.stringify({ ...result, measured }));
+      const seconds = Math.round((performance.now() - began) / 1000);
+      console.log(`## ${kind}: ${parts[name].title} (${seconds} s)\n\n${parts[name].report(measured)}\n`);
+    }
+  }
+}
+
+/** Each part's results by kind of store, as far as there are any. */
+const results = {};
+const sections = [];
+for (const name of PARTS) {
+  results[name] = {};
+  const kinds = parts[name].kinds.filter(kind => existsSync(fileOf(name, kind)));
+  if (kinds.length === 0) continue;
+  sections.push(`## ${parts[name].title}`);
+  for (const kind of kinds) {
+    const { measured, ...circumstances } = JSON.parse(readFileSync(fileOf(name, kind), "utf8"));
+    results[name][kind] = measured;
+    sections.push(
+      `### ${kind}`,
+      parts[name].report(measured),
+      `${circumstances.rounds} rounds, ${circumstances.date.slice(0, 10)}. ${circumstances.machine}. ` +
+        `${circumstances.versions}.`,
+    );
+  }
+}
+
+const targets = targetTable(results);
+const report = { sections: sections.join("\n\n"), targets, chart: chart(results.operations) };
+writeFileSync(join(RESULTS, "results.md"), `${report.sections}\n`);
+writeFileSync(join(RESULTS, "targets.md"), `${targets}\n`);
+writeFileSync(join(RESULTS, "chart.svg"), report.chart);
+console.log(`## Targets\n\n${targets}`);
+if (values.publish) publish(results, report);

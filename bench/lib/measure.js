@@ -6,16 +6,16 @@ export function median(values) {
   return sorted[Math.floor((sorted.length - 1) / 2)];
 }
 
-function percentile(sorted, share) {
+export function percentile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
 
 /**
  * Runs `operation(index, callback)` for each index, `inFlight` at a time, with callbacks as express-session does, so
- * that no promise of the benchmark's is measured. Operations a second, and latencies in ms.
+ * that no promise of the benchmark's is measured. The time of all and of each, in ms.
  */
 export function measure(count, inFlight, operation) {
-  globalThis.gc?.();
   const latencies = new Float64Array(count);
   let next = 0;
   let done = 0;
@@ -29,15 +29,22 @@ export function measure(count, inFlight, operation) {
         latencies[index] = performance.now() - began;
         done += 1;
         if (next < count) begin();
-        else if (done === count) {
-          const perSecond = count / ((performance.now() - start) / 1000);
-          latencies.sort();
-          resolve({ perSecond, p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) });
-        }
+        else if (done === count) resolve({ ms: performance.now() - start, latencies });
       });
     };
     for (let worker = 0; worker < Math.min(inFlight, count); worker++) begin();
   });
+}
+
+/** Operations a second and latencies in ms of several calls of {@link measure}. */
+export function summary(measured) {
+  const latencies = measured.flatMap(part => [...part.latencies]);
+  const ms = measured.reduce((sum, part) => sum + part.ms, 0);
+  return {
+    perSecond: latencies.length / (ms / 1000),
+    p50: percentile(latencies, 0.5),
+    p99: percentile(latencies, 0.99),
+  };
 }
 
 /** Runs `work` and returns what it gave, how long it took and the longest time it held the event loop, in ms. */
@@ -64,7 +71,33 @@ export async function measureHold(work) {
   return { result, ms, holdMs: longest };
 }
 
-/** For each key of the first result, the median over rounds of the ratio of two contenders in the same round. */
-export function ratio(rounds, ours, theirs, value = result => result.perSecond) {
+/** Runs `work` and returns for how long the event loop was busy meanwhile, in ms: waiting for a disk is not work. */
+export async function measureWork(work) {
+  globalThis.gc?.();
+  await new Promise(resolve => setImmediate(resolve));
+  const before = performance.eventLoopUtilization();
+  await work();
+  return performance.eventLoopUtilization(before).active;
+}
+
+/**
+ * Runs `work(name)` for each contender, round by round, each first in its turn. The first round warms up and does not
+ * count. Returns for each round what `work` gave, by contender.
+ */
+export async function interleave(names, rounds, work) {
+  const measured = [];
+  for (let round = 0; round <= rounds; round++) {
+    const results = {};
+    for (let turn = 0; turn < names.length; turn++) {
+      const name = names[(turn + round) % names.length];
+      results[name] = await work(name, round);
+    }
+    if (round > 0) measured.push(Object.fromEntries(names.map(name => [name, results[name]])));
+  }
+  return measured;
+}
+
+/** The median over rounds of the ratio of two contenders in the same round. */
+export function ratio(rounds, ours, theirs, value) {
   return median(rounds.map(round => value(round[ours]) / value(round[theirs])));
 }

@@ -3,13 +3,19 @@ import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
 const session = require("../../node_modules/express-session");
-const { MemoryStore } = require("../../dist/memory.js");
 
-export const counts = { 1: 20_000, 16: 20_000, 64: 20_000 };
+export const operationCounts = { 1: 10_000, 16: 10_000, 64: 10_000 };
+export const limits = ["Map with JSON"];
+export const versions = ["express-session", "memorystore", "lru-cache"];
+
+export async function start() {
+  return { at: {}, stop() {} };
+}
 
 export const contenders = {
-  ours: async () => {
-    const store = new MemoryStore();
+  ours: async (_at, options) => {
+    const { MemoryStore } = require("../../dist/memory.js");
+    const store = new MemoryStore(options);
     return fromStore(store, () => store.close());
   },
   "express-session MemoryStore": async () => fromStore(new session.MemoryStore()),

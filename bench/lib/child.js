@@ -1,0 +1,41 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+
+/** Starts a program of `children/` with arguments that go as JSON. It answers with messages. */
+export function startChild(name, args, execArgv = []) {
+  const child = fork(join(import.meta.dirname, "..", "children", `${name}.js`), [JSON.stringify(args)], {
+    execArgv,
+    env: { ...process.env, NODE_ENV: "production" },
+  });
+  const exited = once(child, "exit");
+  return {
+    /** Its next message; fails if it ends instead. */
+    async message() {
+      const [answer] = await Promise.race([
+        once(child, "message"),
+        exited.then(([code]) => {
+          throw new Error(`children/${name}.js ended with code ${code}`);
+        }),
+      ]);
+      return answer;
+    },
+    async stop() {
+      if (child.connected) child.disconnect();
+      await exited;
+    },
+  };
+}
+
+/** Runs such a program to its end and returns its message. */
+export async function runChild(name, args, execArgv) {
+  const child = startChild(name, args, execArgv);
+  const answer = await child.message();
+  await child.stop();
+  return answer;
+}
+
+/** For the program itself. */
+export function childArguments() {
+  return JSON.parse(process.argv[2]);
+}

@@ -1,0 +1,57 @@
+// Copies the results into what is committed: a table into the README, all of them into that of the benchmark, and the
+// chart beside it. The text between the markers is replaced.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pageRatio, REFERENCE } from "../parts/http.js";
+import { contendersOf, operationRatio } from "../parts/operations.js";
+import { OPERATIONS } from "./operations.js";
+import { figure, table } from "./tables.js";
+
+const IN_FLIGHT = 64;
+const [START, END] = ["<!-- bench:start -->", "<!-- bench:end -->"];
+const bench = join(import.meta.dirname, "..");
+
+/** Operations a second of ours relative to each other contender, and page views relative to MemoryStore. */
+export function summaryTable({ operations, http }) {
+  const rows = Object.entries(operations).flatMap(([kind, measured]) =>
+    contendersOf(measured)
+      .filter(name => name !== "ours")
+      .map(name => [
+        `${kind} / ${name}`,
+        ...OPERATIONS.map(operation => figure(operationRatio(measured, IN_FLIGHT, operation, name))),
+        ...["read", "write"].map(page => {
+          const isThere = http[kind]?.rounds[0][name] !== undefined;
+          return isThere ? figure(pageRatio(http[kind], page, name)) : "";
+        }),
+      ]),
+  );
+  const pages = Object.entries(http)
+    .filter(([kind]) => kind !== "memory")
+    .map(([kind, measured]) => [
+      `${kind} / ${REFERENCE}`,
+      ...OPERATIONS.map(() => ""),
+      ...["read", "write"].map(page => figure(pageRatio(measured, page))),
+    ]);
+  return table(["ours / theirs", ...OPERATIONS, "reading page", "writing page"], [...rows, ...pages]);
+}
+
+function replaceBetweenMarkers(file, content) {
+  const text = readFileSync(file, "utf8");
+  const [start, end] = [text.indexOf(START), text.indexOf(END)];
+  if (start < 0 || end < start) throw new Error(`${file} has no ${START} and ${END} to write between`);
+  writeFileSync(file, `${text.slice(0, start + START.length)}\n\n${content}\n\n${text.slice(end)}`);
+}
+
+export function publish(results, { sections, targets, chart }) {
+  const figures = [
+    "![Operations a second relative to other stores](bench/chart.svg)",
+    summaryTable(results),
+    `Operations a second with ${IN_FLIGHT} in flight and pages a second with as many connections: more than 1 means that ` +
+      "this package is faster. Made by `npm run bench -- --publish`; machine, versions and all figures are in " +
+      "[bench](bench/README.md).",
+  ];
+  replaceBetweenMarkers(join(bench, "..", "README.md"), figures.join("\n\n"));
+  replaceBetweenMarkers(join(bench, "README.md"), ["## Targets", targets, sections].join("\n\n"));
+  writeFileSync(join(bench, "chart.svg"), chart);
+  console.log("published in README.md, bench/README.md and bench/chart.svg");
+}

@@ -1,0 +1,66 @@
+import { createRequire } from "node:module";
+import { startEtcd, startRedis } from "../../scripts/engines.mjs";
+import { fromClient, fromStore } from "../lib/operations.js";
+
+const require = createRequire(import.meta.url);
+
+export const operationCounts = { 1: 500, 16: 2000, 64: 4000 };
+export const limits = ["a lease for each session", "raw etcd3"];
+export const versions = ["etcd3", "connect-redis", "@redis/client"];
+
+export async function start() {
+  const [etcd, redis] = await Promise.all([startEtcd(), startRedis()]);
+  return {
+    at: { etcd: etcd.endpoint, redis: redis.endpoint },
+    stop: () => Promise.all([etcd.stop(), redis.stop()]),
+  };
+}
+
+export function newClient(at) {
+  const { Etcd3 } = require("../../node_modules/etcd3");
+  return new Etcd3({ hosts: at.etcd });
+}
+
+export const contenders = {
+  ours: async (at, options) => {
+    const { EtcdStore } = require("../../dist/etcd.js");
+    const client = newClient(at);
+    const store = new EtcdStore({ client, ...options });
+    return { ...fromStore(store, () => client.close()), client };
+  },
+  "a lease for each session": async at => {
+    const client = newClient(at);
+    const leases = new Map();
+    const set = async (sid, value) => {
+      const { ID } = await client.leaseClient.leaseGrant({ TTL: 1800 });
+      leases.set(sid, ID);
+      await client.put(`lease:${sid}`).value(JSON.stringify(value)).lease(ID).exec();
+    };
+    return fromClient({
+      set,
+      get: async sid => JSON.parse(await client.get(`lease:${sid}`).string()),
+      destroy: async sid => void (await client.leaseClient.leaseRevoke({ ID: leases.get(sid) })),
+      close: () => client.close(),
+    });
+  },
+  "connect-redis": async at => {
+    const { createClient } = require("../../node_modules/@redis/client");
+    const { RedisStore } = require("connect-redis");
+    const client = createClient({ url: at.redis });
+    await client.connect();
+    return {
+      ...fromStore(new RedisStore({ client }), () => client.destroy()),
+      client,
+      touchIsRead: false,
+    };
+  },
+  "raw etcd3": async at => {
+    const client = newClient(at);
+    return fromClient({
+      set: (sid, value) => client.put(`raw:${sid}`).value(JSON.stringify(value)).exec(),
+      get: async sid => JSON.parse(await client.get(`raw:${sid}`).string()),
+      destroy: sid => client.delete().key(`raw:${sid}`).exec(),
+      close: () => client.close(),
+    });
+  },
+};
