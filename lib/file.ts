@@ -1,7 +1,7 @@
 import { AbstractStore } from "./abstract-store.js";
 import { CleanupTimer } from "./internal/cleanup-timer.js";
 import { GRACE_MS } from "./internal/expiry.js";
-import { LmdbFile } from "./internal/lmdb-file.js";
+import { LmdbFile, type Transaction } from "./internal/lmdb-file.js";
 import { rules } from "./internal/options.js";
 import {
   canExtend,
@@ -12,6 +12,7 @@ import {
   isExpected,
   type ScannedRecord,
   type StoredRecord,
+  UNREADABLE,
   type WriteResult,
 } from "./internal/record.js";
 import type { StoreOptions } from "./internal/store-options.js";
@@ -31,24 +32,34 @@ export interface FileStoreOptions extends StoreOptions {
 /** How many sessions a clean-up removes in one transaction, during which nobody else can write. */
 const CLEANUP_SLICE = 100;
 
+const WRITTEN: WriteResult = { written: true };
+
 /** A page of a listing ends when it has this much. */
 const PAGE_RECORDS = 250;
 const PAGE_CHARACTERS = 1024 * 1024;
 
-/** 8 bytes of epoch milliseconds, before the key of a session. */
-const INDEX_TIME_BYTES = 8;
-const INDEX_VALUE = Buffer.from([0]);
-const ZERO_BYTE = Buffer.from([0]);
-const NO_BYTES = Buffer.alloc(0);
+/** Epoch milliseconds up to the last time that a Date can have, before the key of a session. */
+const REMINDER_TIME_DIGITS = 16;
+
+/** Makes the next key of a key, and the first key of all. */
+const FIRST_CHARACTER = "\0";
 
 /**
- * A record as it is in the file, and the time under which the index of expiries has it. That entry is a reminder to
- * look at the record then: touches leave it where it is, and a clean-up that comes by and finds the record alive
- * moves it. So a touch costs one write, and a clean-up looks only at what is due.
+ * A record as it is in the file, and the time of its reminder: a key of a table of its own that says when a clean-up
+ * has to look at the record. Touches and saves leave it where it is, and a clean-up that comes by and finds the record
+ * alive moves it. So a touch costs one write, and a clean-up looks only at what is due. Reminders that nothing
+ * belongs to do no harm: the clean-up drops them.
  */
 interface Entry {
-  indexedAt: number;
+  remindAt: number;
   record: StoredRecord;
+}
+
+/** The note on a record: where it is in the file. */
+interface Place {
+  revision: number;
+  expiresAt: number;
+  remindAt: number;
 }
 
 /**
@@ -85,72 +96,93 @@ export class FileStore extends AbstractStore {
   }
 
   protected override _read(key: string): StoredRecord | undefined {
-    const file = this.#file();
-    file.refresh();
-    return entryOf(file, Buffer.from(key))?.record;
+    return readRecord(this.#file(), key);
   }
 
-  protected override _write(
+  protected override async _write(
     key: string,
     record: StoredRecord,
     expected: Expected | undefined,
   ): Promise<WriteResult> {
     const file = this.#file();
-    const id = Buffer.from(key);
-    return file.transaction<WriteResult>(() => {
-      const current = entryOf(file, id);
-      if (!isExpected(current?.record, expected)) return { written: false, current: current?.record };
-      putEntry(file, id, record, current);
-      return { written: true };
-    });
-  }
-
-  protected override _extend(key: string, extension: Extension): Promise<boolean> {
-    const file = this.#file();
-    const id = Buffer.from(key);
-    return file.transaction(() => {
-      const current = entryOf(file, id);
-      if (current === undefined || !canExtend(current.record, extension)) return false;
-      const { expiresAt, slack } = extension;
-      putEntry(file, id, { ...current.record, expiresAt, slack }, current);
-      return true;
-    });
-  }
-
-  protected override _remove(key: string): Promise<void> {
-    return this._removeAll([key]);
-  }
-
-  protected override async _removeAll(keys: string[]): Promise<void> {
-    const file = this.#file();
-    await file.transaction(() => {
-      for (const key of keys) {
-        const id = Buffer.from(key);
-        removeEntry(file, id, entryOf(file, id));
+    if (expected === undefined) {
+      await this.#put(file, key, record, undefined);
+      return WRITTEN;
+    }
+    let place = expected.seen.note as Place | undefined;
+    for (;;) {
+      // Not noted yet, or touched since: what is there now may still be what is expected.
+      if (place === undefined || place.expiresAt > expected.expiresBy) {
+        const current = readRecord(file, key);
+        if (!isExpected(current, expected)) return { written: false, current };
+        place = placeOf(current);
       }
-    });
+      if (await this.#put(file, key, record, place)) return WRITTEN;
+      place = undefined;
+    }
+  }
+
+  protected override async _extend(
+    key: string,
+    extension: Extension,
+    seen: StoredRecord | undefined,
+  ): Promise<boolean> {
+    const file = this.#file();
+    for (;;) {
+      const current = readRecord(file, key);
+      if (!canExtend(current, extension)) return false;
+      const { data, version, createdAt } = current;
+      const { expiresAt, slack } = extension;
+      const extended: StoredRecord = { data, version, expiresAt, slack, createdAt };
+      if (await this.#put(file, key, extended, placeOf(current))) {
+        if (seen?.version === version) seen.note = extended.note;
+        return true;
+      }
+    }
+  }
+
+  /** Writes a record, unless another is in its place by now; returns whether it did, and notes where it is. */
+  async #put(file: LmdbFile, key: string, record: StoredRecord, place: Place | undefined): Promise<boolean> {
+    const { expiresAt } = record;
+    // A reminder that comes too early is moved later, but one that comes too late is of no use.
+    const keeps = place !== undefined && place.remindAt <= expiresAt;
+    const remindAt = keeps ? place.remindAt : expiresAt;
+    const text = encodeEntry({ record, remindAt });
+    const revision = await file.put(
+      key,
+      text,
+      place?.revision,
+      keeps ? undefined : reminderOf(remindAt, key),
+    );
+    if (revision === undefined) return false;
+    record.note = { revision, expiresAt, remindAt } satisfies Place;
+    return true;
+  }
+
+  protected override async _remove(key: string): Promise<void> {
+    const file = this.#file();
+    const stored = file.get(key);
+    await file.remove(key, stored && reminderOf(decodeEntry(stored.text).remindAt, key));
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
     const file = this.#file();
-    let from = start === "" ? ZERO_BYTE : Buffer.from(start);
+    let from = start === "" ? FIRST_CHARACTER : start;
     for (;;) {
       const page: ScannedRecord[] = [];
-      let last: Buffer | undefined;
+      let last: string | undefined;
       let characters = 0;
-      file.refresh();
-      for (const { key: id, value } of file.records.getRange({ start: from })) {
-        const key = id.toString();
+      for (const { key, value } of file.records(from)) {
         if (!key.startsWith(start)) break;
         page.push({ key, record: decodeEntry(value).record });
         characters += value.length;
         if (page.length < PAGE_RECORDS && characters < PAGE_CHARACTERS) continue;
-        last = id;
+        last = key;
         break;
       }
       yield page;
       if (last === undefined) return;
-      from = Buffer.concat([last, ZERO_BYTE]);
+      from = last + FIRST_CHARACTER;
     }
   }
 
@@ -172,70 +204,61 @@ export class FileStore extends AbstractStore {
     let removed = 0;
     for (;;) {
       const until = this._now() - GRACE_MS;
-      file.refresh();
-      const due = [
-        ...file.expiries.getKeys({ start: ZERO_BYTE, end: indexKey(until + 1), limit: CLEANUP_SLICE }),
-      ];
+      const due = file.reminders(FIRST_CHARACTER, reminderOf(until + 1, ""), CLEANUP_SLICE);
       if (due.length === 0) return removed;
-      removed += await file.transaction(() => due.filter(key => expire(file, key, until)).length);
+      removed += await file.transaction(
+        transaction => due.filter(reminder => expire(transaction, reminder, until)).length,
+      );
       await slice.rest();
     }
   }
 }
 
-/** Follows a reminder of the index; returns whether it removed a session. */
-function expire(file: LmdbFile, reminder: Buffer, until: number): boolean {
-  const id = reminder.subarray(INDEX_TIME_BYTES);
-  const entry = entryOf(file, id);
-  if (entry === undefined || !indexKey(entry.indexedAt, id).equals(reminder)) {
-    // Another process was here before.
-    file.expiries.removeSync(reminder);
-    return false;
-  }
-  if (entry.record.expiresAt <= until) {
-    removeEntry(file, id, entry);
+/** Follows a reminder; returns whether it removed a session. */
+function expire(transaction: Transaction, reminder: string, until: number): boolean {
+  transaction.removeReminder(reminder);
+  const key = reminder.slice(REMINDER_TIME_DIGITS);
+  const stored = transaction.get(key);
+  if (stored === undefined) return false;
+  const { record, remindAt } = decodeEntry(stored.text);
+  // The record has another reminder by now.
+  if (reminderOf(remindAt, key) !== reminder) return false;
+  if (record.expiresAt <= until) {
+    transaction.remove(key);
     return true;
   }
-  file.expiries.removeSync(reminder);
-  putEntry(file, id, entry.record, undefined);
+  const { expiresAt } = record;
+  transaction.put(key, encodeEntry({ record, remindAt: expiresAt }), reminderOf(expiresAt, key));
   return false;
 }
 
-function entryOf(file: LmdbFile, id: Buffer): Entry | undefined {
-  const text = file.records.get(id);
-  return text === undefined ? undefined : decodeEntry(text);
-}
-
-/** Within a transaction. The index comes first: a record without a reminder would never be cleaned up. */
-function putEntry(file: LmdbFile, id: Buffer, record: StoredRecord, current: Entry | undefined): void {
-  let indexedAt = current?.indexedAt;
-  if (indexedAt === undefined || !(indexedAt <= record.expiresAt)) {
-    if (indexedAt !== undefined) file.expiries.removeSync(indexKey(indexedAt, id));
-    indexedAt = record.expiresAt;
-    file.expiries.putSync(indexKey(indexedAt, id), INDEX_VALUE);
+function readRecord(file: LmdbFile, key: string): StoredRecord | undefined {
+  const stored = file.get(key);
+  if (stored === undefined) return undefined;
+  const { record, remindAt } = decodeEntry(stored.text);
+  if (record !== UNREADABLE) {
+    const { expiresAt } = record;
+    record.note = { revision: stored.revision, expiresAt, remindAt } satisfies Place;
   }
-  file.records.putSync(id, encodeEntry({ record, indexedAt }));
+  return record;
 }
 
-function removeEntry(file: LmdbFile, id: Buffer, entry: Entry | undefined): void {
-  if (entry === undefined) return;
-  file.records.removeSync(id);
-  file.expiries.removeSync(indexKey(entry.indexedAt, id));
+/** Every record that is not {@link UNREADABLE} has its note when it comes from here. */
+function placeOf(record: StoredRecord | undefined): Place {
+  return record?.note as Place;
 }
 
-/** Times before 1970 count as 1970: the index orders unsigned numbers. */
-function indexKey(time: number, id: Buffer = NO_BYTES): Buffer {
-  const key = Buffer.allocUnsafe(INDEX_TIME_BYTES + id.length);
-  key.writeBigUInt64BE(BigInt(Math.max(0, Math.floor(Number.isFinite(time) ? time : 0))));
-  id.copy(key, INDEX_TIME_BYTES);
-  return key;
+/** Times before 1970 count as 1970: reminders are in the order of their characters. */
+function reminderOf(time: number, key: string): string {
+  const digits = String(Math.max(0, Math.floor(Number.isFinite(time) ? time : 0)));
+  return digits.padStart(REMINDER_TIME_DIGITS, "0") + key;
 }
 
-function encodeEntry({ record, indexedAt }: Entry): string {
-  return `${indexedAt} ${encodeRecord(record)}`;
+function encodeEntry({ record, remindAt }: Entry): string {
+  return `${remindAt} ${encodeRecord(record)}`;
 }
 
 function decodeEntry(text: string): Entry {
   const end = text.indexOf(" ");
-  return { indexedAt: Number(text.slice(0, Math.max(0, end))), record: decodeRecord(text.slice(end + 1)) };
+  return { remindAt: Number(text.slice(0, Math.max(0, end))), record: decodeRecord(text.slice(end + 1)) };
 }

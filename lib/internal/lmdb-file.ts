@@ -1,6 +1,11 @@
 import { closeSync, mkdirSync, openSync, readSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import type { Database as LmdbDatabase, RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
+import type {
+  DatabaseOptions,
+  Database as LmdbDatabase,
+  RootDatabase,
+  RootDatabaseOptionsWithPath,
+} from "lmdb";
 import { StoreError } from "../errors.js";
 import { requirePeer } from "./peers.js";
 
@@ -17,20 +22,61 @@ const META = { magicAt: 24, versionAt: 28, pageSizeAt: 48, bytes: 52 };
 const LMDB_MAGIC = 0xbeefc0de;
 const LMDB_DATA_VERSION = 2;
 
+/** A reminder is all in its key. */
+const REMINDER = "r";
+
+/** Keys are in the order of their bytes in UTF-8. */
+const utf8Keys = {
+  writeKey(key: string, target: Uint8Array, start: number): number {
+    for (let index = 0; index < key.length; index++) {
+      const code = key.charCodeAt(index);
+      if (code > 127) {
+        const bytes = Buffer.from(key);
+        target.set(bytes, start);
+        return start + bytes.length;
+      }
+      target[start + index] = code;
+    }
+    return start + key.length;
+  },
+  readKey(source: Uint8Array, start: number, end: number): string {
+    return Buffer.from(source.subarray(start, end)).toString();
+  },
+};
+
 /** Opened environments by path: LMDB must not open a file twice in one process (its locks would be lost). */
 const opened = new Map<string, LmdbFile>();
 
+/** A record as it is in the file. */
+export interface StoredEntry {
+  text: string;
+  /** A number that each write chooses anew: what a conditional write names. */
+  revision: number;
+}
+
+/** What can be done within a transaction. */
+export interface Transaction {
+  get(key: string): StoredEntry | undefined;
+  put(key: string, text: string, reminder: string): void;
+  remove(key: string): void;
+  removeReminder(reminder: string): void;
+}
+
 /** One LMDB environment with the two tables of the file store, shared by all stores of this process on its path. */
 export class LmdbFile {
-  /** Key to record. */
-  readonly records: LmdbDatabase<string, Buffer>;
-  /** Expiry, then key: what the clean-up has to look at, in order. */
-  readonly expiries: LmdbDatabase<Buffer, Buffer>;
-
   readonly #path: string;
   readonly #environment: RootDatabase;
+  /** Key to record. */
+  readonly #records: LmdbDatabase<string, string>;
+  /** Expiry, then key: what the clean-up has to look at, in order. */
+  readonly #reminders: LmdbDatabase<string, string>;
   readonly #pending = new Set<Promise<unknown>>();
   #users = 0;
+  /** The time, in whole milliseconds, at which reads were made to see what others have committed. */
+  #refreshed = 0;
+  readonly #turnEnded = () => {
+    this.#refreshed = 0;
+  };
 
   private constructor(path: string) {
     this.#path = path;
@@ -44,8 +90,10 @@ export class LmdbFile {
       eventTurnBatching: false,
       permissionsMode: OWNER_ONLY_FILE,
     } as RootDatabaseOptionsWithPath);
-    this.records = this.#environment.openDB("records", { keyEncoding: "binary", encoding: "string" });
-    this.expiries = this.#environment.openDB("expiries", { keyEncoding: "binary", encoding: "binary" });
+    // Its types know `keyEncoder` for the environment alone.
+    const strings = { keyEncoder: utf8Keys, encoding: "string" } as DatabaseOptions;
+    this.#records = this.#environment.openDB("records", { ...strings, useVersions: true });
+    this.#reminders = this.#environment.openDB("reminders", strings);
   }
 
   /** Opens the file, or shares it if this process has it open. Every call needs a {@link release}. */
@@ -70,17 +118,77 @@ export class LmdbFile {
     }
   }
 
-  /** Lets the next read see what other processes have committed. */
-  refresh(): void {
-    this.#environment.resetReadTxn();
+  get(key: string): StoredEntry | undefined {
+    this.#refresh();
+    return this.#get(key);
+  }
+
+  /** The records from `start` on, in the order of their keys. */
+  records(start: string): Iterable<{ key: string; value: string }> {
+    this.#refresh();
+    return this.#records.getRange({ start });
+  }
+
+  /** The first reminders between two keys. */
+  reminders(start: string, end: string, limit: number): string[] {
+    this.#refresh();
+    return [...this.#reminders.getKeys({ start, end, limit })];
+  }
+
+  /**
+   * Writes a record: over anything, or only over `expected`, a revision. Resolves to its revision when it is synced to
+   * disk, to `undefined` if it was not written. With the reminder, if one is given, which is there first.
+   */
+  async put(key: string, text: string, expected?: number, reminder?: string): Promise<number | undefined> {
+    const revision = newRevision();
+    // Writes are done in the order of the calls, so who waits for the last one has waited for all.
+    if (reminder !== undefined) this.#synced(this.#reminders.put(reminder, REMINDER)).catch(noop);
+    const written = await this.#synced(this.#records.put(key, text, revision, expected as number));
+    return written ? revision : undefined;
+  }
+
+  /** Removes a record and its reminder. Resolves when that is synced to disk. */
+  async remove(key: string, reminder?: string): Promise<void> {
+    if (reminder !== undefined) this.#synced(this.#reminders.remove(reminder)).catch(noop);
+    await this.#synced(this.#records.remove(key));
   }
 
   /**
    * Runs `work` in a write transaction, which is atomic across processes; resolves when it is synced to disk. What
    * `work` wrote before it throws stays written.
    */
-  transaction<T>(work: () => T): Promise<T> {
-    const done = this.#environment.transaction(work).catch(failedCommit);
+  transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
+    const transaction: Transaction = {
+      get: key => this.#get(key),
+      put: (key, text, reminder) => {
+        this.#reminders.putSync(reminder, REMINDER);
+        this.#records.putSync(key, text, newRevision());
+      },
+      remove: key => this.#records.removeSync(key),
+      removeReminder: reminder => this.#reminders.removeSync(reminder),
+    };
+    return this.#synced(this.#environment.transaction(() => work(transaction)));
+  }
+
+  #get(key: string): StoredEntry | undefined {
+    const text = this.#records.get(key);
+    return text === undefined ? undefined : { text, revision: lmdb.getLastVersion() };
+  }
+
+  /**
+   * Lets reads see what other processes have committed. Once for each turn of the event loop: what they do meanwhile
+   * nobody here can know of. Unless the turn is one that waits for others without ending: so by the clock as well.
+   */
+  #refresh(): void {
+    const now = Date.now();
+    if (this.#refreshed === now) return;
+    this.#environment.resetReadTxn();
+    if (this.#refreshed === 0) process.nextTick(this.#turnEnded);
+    this.#refreshed = now;
+  }
+
+  #synced<T>(write: Promise<T>): Promise<T> {
+    const done = write.catch(failedCommit);
     this.#pending.add(done);
     const settled = () => this.#pending.delete(done);
     done.then(settled, settled);
@@ -95,6 +203,13 @@ export class LmdbFile {
     await Promise.allSettled(this.#pending);
     await this.#environment.close();
   }
+}
+
+function noop(): void {}
+
+/** Random, since processes that share the file choose without talking to each other. */
+function newRevision(): number {
+  return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
 }
 
 /** What failed is in a promise of its own, which would be an unhandled rejection. */

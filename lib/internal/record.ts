@@ -13,6 +13,8 @@ export interface StoredRecord {
   readonly slack: number;
   /** When the session began; no touch and no save changes it. */
   readonly createdAt: number;
+  /** For the backend: what it knows of this record, such as its revision there. It finds it in {@link Expected}. */
+  note?: unknown;
 }
 
 /**
@@ -76,11 +78,18 @@ export function encodeRecord(record: StoredRecord): string {
 
 /** The reverse of {@link encodeRecord}; {@link UNREADABLE} for anything else. */
 export function decodeRecord(text: string): StoredRecord {
-  const end = text.indexOf("\n");
-  const [version, expiresAt, slack, createdAt, ...more] = text.slice(0, Math.max(end, 0)).split(" ");
-  return version === undefined || more.length > 0
-    ? UNREADABLE
-    : readableRecord(text.slice(end + 1), version, Number(expiresAt), Number(slack), Number(createdAt));
+  const version = text.indexOf(" ");
+  const expiresAt = text.indexOf(" ", version + 1);
+  const slack = text.indexOf(" ", expiresAt + 1);
+  const createdAt = text.indexOf("\n", slack + 1);
+  if (!(version < expiresAt && expiresAt < slack && slack < createdAt)) return UNREADABLE;
+  return readableRecord(
+    text.slice(createdAt + 1),
+    text.slice(0, version),
+    Number(text.slice(version + 1, expiresAt)),
+    Number(text.slice(expiresAt + 1, slack)),
+    Number(text.slice(slack + 1, createdAt)),
+  );
 }
 
 /** A record of fields that come from outside; {@link UNREADABLE} if they cannot be those of a record. */
