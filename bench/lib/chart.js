@@ -20,10 +20,10 @@ function position(ratio) {
   return (Math.log(bounded / LOW) / Math.log(HIGH / LOW)) * BAR;
 }
 
-const escape = text => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+const escaped = text => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 function text(x, y, content, attributes = "") {
-  return `<text x="${x.toFixed(1)}" y="${y}" ${attributes}>${escape(content)}</text>`;
+  return `<text x="${x.toFixed(1)}" y="${y}" ${attributes}>${escaped(content)}</text>`;
 }
 
 /** @param operations - the results of the part `operations`, by kind of store */

@@ -81,16 +81,16 @@ export async function measureWork(work) {
 }
 
 /**
- * Runs `work(name)` for each contender, round by round, each first in its turn. The first round warms up and does not
+ * Runs `work(name)` for each contender, round by round, each first in its turn. A first round warms up and does not
  * count. Returns for each round what `work` gave, by contender.
  */
-export async function interleave(names, rounds, work) {
+export async function interleave(names, rounds, work, { warmUp = true } = {}) {
   const measured = [];
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = warmUp ? 0 : 1; round <= rounds; round++) {
     const results = {};
     for (let turn = 0; turn < names.length; turn++) {
       const name = names[(turn + round) % names.length];
-      results[name] = await work(name, round);
+      results[name] = await work(name);
     }
     if (round > 0) measured.push(Object.fromEntries(names.map(name => [name, results[name]])));
   }

@@ -9,8 +9,11 @@ export const kinds = ["memory", "file", "dynamodb", "etcd"];
 export const title = "Listings";
 
 const SIZES = [1000, 10_000, 100_000];
-/** The listings of so many sessions are not worth more rounds: only their times are told. */
-const MOST_ROUNDS = 3;
+/**
+ * The most rounds at 100,000 sessions, and of listings on engines at which each takes long: only their times are told.
+ * Smaller sizes have warmed up before.
+ */
+const MOST_ROUNDS = { memory: 3, file: 3, dynamodb: 3, etcd: 1 };
 /** Who takes part at all sizes, and who only up to one at which it takes seconds. */
 const upTo = {
   memory: {
@@ -31,13 +34,16 @@ export async function measurePart({ kind, stores, at, rounds }) {
   for (const size of SIZES) {
     const names = Object.keys(upTo[kind]).filter(name => size <= upTo[kind][name]);
     if (names.length === 0) continue;
-    const few = size === 100_000 || kind === "dynamodb";
-    sizes[size] = await interleave(names, few ? Math.min(rounds, MOST_ROUNDS) : rounds, async name => {
+    const few = size === 100_000 || (kind === "dynamodb" && size === 10_000);
+    const run = async name => {
       const contender = await stores.contenders[name](at, { touchAfter: 0 });
       const results = await runListings(contender, size);
       await contender.close();
       return results;
-    });
+    };
+    sizes[size] = few
+      ? await interleave(names, Math.min(rounds, MOST_ROUNDS[kind]), run, { warmUp: false })
+      : await interleave(names, rounds, run);
   }
   const beside = kind === "etcd" && (await getsBesideListing(stores, at, rounds));
   return { sizes, ...(beside && { beside }) };
@@ -107,7 +113,7 @@ async function runListings(contender, size) {
   return results;
 }
 
-/** How long gets take, by themselves and while another process's worth of sessions is listed in pages. */
+/** How long gets take, by themselves and while all sessions are listed in pages. */
 async function getsBesideListing({ contenders }, at, rounds) {
   const contender = await contenders.ours(at);
   const { store } = contender;
@@ -127,7 +133,7 @@ async function getsBesideListing({ contenders }, at, rounds) {
     await Promise.all(Array.from({ length: 4 }, one));
     return { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99), gets: latencies.length };
   };
-  const measured = await interleave(["alone", "while listing"], rounds, async name => {
+  const run = async name => {
     globalThis.gc();
     if (name === "alone") {
       const until = performance.now() + 1500;
@@ -147,7 +153,9 @@ async function getsBesideListing({ contenders }, at, rounds) {
     await listing;
     if (listed !== sids.length) throw new Error(`${listed} listed`);
     return { ...gets, listingMs: performance.now() - began };
-  });
+  };
+  // The listings before have warmed up.
+  const measured = await interleave(["alone", "while listing"], rounds, run, { warmUp: false });
   await call(store, "clear");
   await contender.close();
   return measured;

@@ -5,7 +5,7 @@ import { fromClient, fromStore } from "../lib/operations.js";
 const require = createRequire(import.meta.url);
 const session = require("../../node_modules/express-session");
 
-export const operationCounts = { 1: 200, 16: 500, 64: 1000 };
+export const operationCounts = { 1: 120, 16: 320, 64: 640 };
 export const limits = ["raw DocumentClient"];
 export const versions = [
   "@aws-sdk/lib-dynamodb",
