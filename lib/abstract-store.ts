@@ -41,6 +41,14 @@ export interface CorruptEvent {
   cause: unknown;
 }
 
+/** What is particular to a backend. */
+export interface StoreTraits {
+  /** The default of the option `touchAfter`, in seconds. @defaultValue the automatic one */
+  touchAfter?: number;
+  /** Whether others may have keys there, so that the store's own need the prefix. @defaultValue `true` */
+  shared?: boolean;
+}
+
 /**
  * The contract of the stores, once: a backend adds the primitives at the end of this class, which speak of records,
  * while the public methods speak of sessions.
@@ -68,14 +76,17 @@ export abstract class AbstractStore extends Store {
   /**
    * @param options - the shared options and those of the backend
    * @param ownRules - what the backend's own options must be
-   * @param touchAfter - the default of `touchAfter` in seconds, if it is not the automatic one
    * @throws TypeError for an unknown or ill-typed option
    */
-  protected constructor(options: StoreOptions, ownRules: Record<string, Rule> = {}, touchAfter?: number) {
+  protected constructor(
+    options: StoreOptions,
+    ownRules: Record<string, Rule> = {},
+    traits: StoreTraits = {},
+  ) {
     super();
-    this.#settings = settingsOf(new.target.name, options, ownRules, touchAfter);
+    this.#settings = settingsOf(new.target.name, options, ownRules, traits.touchAfter);
     this.prefix = this.#settings.prefix;
-    this.#keys = new KeySpace(this.prefix);
+    this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix);
     this.#codec = new SessionCodec(this.#settings.serializer, this.#keys, (sid, cause) =>
       this.#report("corrupt", { sidHash: digest(sid), cause } satisfies CorruptEvent),
     );
@@ -157,9 +168,10 @@ export abstract class AbstractStore extends Store {
   ids(last?: CallOptions | Callback<string[]>): unknown {
     return this.#runListing(last, async signal => {
       const sids: string[] = [];
-      for await (const page of this.#livePages(signal)) {
+      const isLive = this.#isLiveNow();
+      for await (const page of this.#pages(signal)) {
         for (const { key, record } of page) {
-          const sid = this.#codec.sidOf(key, record);
+          const sid = isLive(record) ? this.#codec.sidOf(key, record) : undefined;
           if (sid !== undefined) sids.push(sid);
         }
       }
@@ -171,11 +183,7 @@ export abstract class AbstractStore extends Store {
   override length(callback: Callback<number>): void;
   override length(options?: CallOptions): Promise<number>;
   override length(last?: CallOptions | Callback<number>): unknown {
-    return this.#runListing(last, async signal => {
-      let count = 0;
-      for await (const page of this.#livePages(signal)) count += page.length;
-      return count;
-    });
+    return this.#runListing(last, signal => this._count(this.#isLiveNow(), () => this.#pages(signal)));
   }
 
   /** Removes every session of this prefix, and of no other. */
@@ -259,7 +267,9 @@ export abstract class AbstractStore extends Store {
     let outcome: Promise<T>;
     try {
       this._assertOpen();
-      outcome = this._track(work(signalOf(last)));
+      const signal = signalOf(last);
+      signal?.throwIfAborted();
+      outcome = this._track(work(signal));
     } catch (error) {
       outcome = Promise.reject(error);
     }
@@ -426,11 +436,9 @@ export abstract class AbstractStore extends Store {
     }
   }
 
-  async *#livePages(signal: AbortSignal | undefined): AsyncGenerator<ScannedRecord[], void, undefined> {
-    for await (const page of this.#pages(signal)) {
-      const now = this.#settings.now();
-      yield page.filter(({ record }) => record !== UNREADABLE && !this.#isOver(record, now));
-    }
+  #isLiveNow(): (record: StoredRecord) => boolean {
+    const now = this.#settings.now();
+    return record => record !== UNREADABLE && !this.#isOver(record, now);
   }
 
   /** @param check - throws when the listing must end, before each page and after each entry */
@@ -507,6 +515,16 @@ export abstract class AbstractStore extends Store {
    * that is there during the whole scan is in exactly one page. `operation()` is that of the page being fetched.
    */
   protected abstract _scan(start: string, operation: () => Operation): AsyncIterable<ScannedRecord[]>;
+
+  /** How many records `isLive` says are. Override it where no pages are needed for that. */
+  protected async _count(
+    isLive: (record: StoredRecord) => boolean,
+    pages: () => AsyncIterable<ScannedRecord[]>,
+  ): Promise<number> {
+    let count = 0;
+    for await (const page of pages()) for (const { record } of page) if (isLive(record)) count += 1;
+    return count;
+  }
 
   /** Removes the records of a page of keys. Override it where the backend can do so in fewer requests. */
   protected async _removeAll(keys: string[], operation: Operation): Promise<void> {

@@ -3,6 +3,7 @@ export {
   type ConflictEvent,
   type CorruptEvent,
   type ListedSession,
+  type StoreTraits,
 } from "./abstract-store.js";
 export { StoreError, type StoreErrorCode } from "./errors.js";
 export type { Callback, CallOptions } from "./internal/bridge.js";

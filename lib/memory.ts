@@ -30,6 +30,7 @@ export interface MemoryStoreOptions extends StoreOptions {
 }
 
 const PAGE_SIZE = 250;
+const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
 const WRITTEN: WriteResult = { written: true };
 
@@ -53,7 +54,7 @@ export class MemoryStore extends AbstractStore {
     super(
       options,
       { max: rules.positiveInteger, maxBytes: rules.positiveInteger, cleanupInterval: rules.interval },
-      0,
+      { touchAfter: 0, shared: false },
     );
     this.#max = options.max;
     this.#maxBytes = options.maxBytes;
@@ -124,6 +125,18 @@ export class MemoryStore extends AbstractStore {
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
+  }
+
+  protected override async _count(isLive: (record: StoredRecord) => boolean): Promise<number> {
+    const slice = new TimeSlice();
+    let count = 0;
+    let seen = 0;
+    for (const record of this.#records.values()) {
+      if (isLive(record)) count += 1;
+      seen += 1;
+      if (seen % COUNT_SLICE === 0) await slice.rest();
+    }
+    return count;
   }
 
   protected override async _close(): Promise<void> {
