@@ -20,6 +20,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { FileStore } from "../lib/file.js";
+import { describeKills } from "./helpers/kills.js";
 import { below, seeded } from "./helpers/random.js";
 
 const run = promisify(execFile);
@@ -61,6 +62,8 @@ const refused: Seen = {
   errors: { ids: refusal, get: refusal, set: refusal, destroy: refusal, ping: refusal },
   corrupt: 0,
 };
+
+describeKills({ kills: 50, killsAmongFour: 12 });
 
 describe("a damaged session file", () => {
   const sessions: Record<string, string> = {};
@@ -233,5 +236,76 @@ describe("a folder that cannot be written", () => {
     const [seen] = await readFiles([path], "--nobody");
     expect(seen).toEqual(refused);
     expect(seen?.errors.set?.message).toMatch(/could not be opened: EACCES: permission denied/);
+  });
+});
+
+describe("a full disk", () => {
+  it("fails writes that need room with a clear error, lets reads go on, and is over when there is room", async () => {
+    const path = join(mkdtempSync(join(folder, "full-")), "sessions.lmdb");
+    const script = `
+      const { execFileSync } = require("node:child_process");
+      const { FileStore } = require("express-session-stores/file");
+      const store = new FileStore({ path: ${JSON.stringify(path)}, cleanupInterval: 0 });
+      const large = { cookie: {}, value: "x".repeat(30_000) };
+      const codeOf = write => write.then(() => "written", error => error.code);
+      const save = sid => codeOf(store.set(sid, large));
+      (async () => {
+        const outcomes = {};
+        for (let index = 0; index < 100; index++) outcomes["sid-" + index] = await save("sid-" + index);
+        const saved = Object.keys(outcomes).filter(sid => outcomes[sid] === "written");
+        const sessions = await Promise.all(saved.map(sid => store.get(sid)));
+        const ended = [];
+        for (const sid of saved.slice(0, 5)) ended.push(await codeOf(store.destroy(sid)));
+        const seen = {
+          codes: [...new Set(Object.values(outcomes))],
+          saved: saved.length,
+          read: sessions.filter(session => session?.value === large.value).length,
+          ended,
+          left: await store.length(),
+          inTheirPlace: await save("another"),
+        };
+        // From now on there is room.
+        execFileSync("prlimit", ["--pid", String(process.pid), "--fsize=unlimited:unlimited"]);
+        seen.withRoom = await Promise.all(saved.map(sid => save(sid + " again")));
+        seen.last = await store.length();
+        await store.close();
+        console.log(JSON.stringify(seen));
+      })();`;
+    // The limit on the size of a file stands for the end of the disk: a soft one, which the process may raise.
+    const limited = `trap "" XFSZ; ulimit -S -f 2000; exec "$0" -e "$1"`;
+    const { stdout } = await run("bash", ["-c", limited, process.execPath, script]);
+    const { saved, ...seen } = JSON.parse(stdout);
+    expect(saved).toBeGreaterThan(20);
+    expect(saved).toBeLessThan(100);
+    expect(seen).toEqual({
+      codes: ["written", "ERR_STORE_UNAVAILABLE"],
+      read: saved,
+      ended: Array(5).fill("written"),
+      left: saved - 5,
+      inTheirPlace: "written",
+      withRoom: Array(saved).fill("written"),
+      last: 2 * saved - 4,
+    });
+    const [reopened] = await readFiles([path]);
+    expect(reopened?.errors).toEqual({});
+    expect(Object.keys(reopened?.found ?? {})).toHaveLength(2 * saved - 4);
+  });
+
+  it("is no reason not to start: a process that finds it reads what is there", async () => {
+    const path = join(mkdtempSync(join(folder, "full-")), "sessions.lmdb");
+    const store = new FileStore({ path });
+    const sids = Array.from({ length: 20 }, (_, index) => `sid-${index}`);
+    const filling = "x".repeat(20_000);
+    await Promise.all(
+      sids.map(sid => store.set(sid, { cookie: { originalMaxAge: null }, filling, value: sid } as never)),
+    );
+    await store.close();
+    const reader = join(__dirname, "helpers/file-reader.cjs");
+    const limited = `trap "" XFSZ; ulimit -f 1; exec "$0" "$1" "$2"`;
+    const { stdout } = await run("bash", ["-c", limited, process.execPath, reader, path]);
+    const { found, errors } = JSON.parse(stdout);
+    expect(Object.values(found).sort()).toEqual(sids.sort());
+    // Nothing has to be written to destroy what is not there.
+    expect(errors).toEqual({ set: refusal });
   });
 });
