@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readSync, realpathSync, statSync } from "node:fs";
+import { mkdirSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type {
   DatabaseOptions,
@@ -7,20 +7,13 @@ import type {
   RootDatabaseOptionsWithPath,
 } from "lmdb";
 import { StoreError } from "../errors.js";
+import { assertLmdbOrNew } from "./lmdb-check.js";
 import { requirePeer } from "./peers.js";
 
 const lmdb = requirePeer<typeof import("lmdb")>("lmdb", "file", () => require("lmdb"));
 
 const OWNER_ONLY_FOLDER = 0o700;
 const OWNER_ONLY_FILE = 0o600;
-
-/**
- * An LMDB file begins with two pages that each hold, after their header, a magic number, the version of the format,
- * and further on the page size (`MDB_meta` in mdb.c).
- */
-const META = { magicAt: 24, versionAt: 28, pageSizeAt: 48, bytes: 52 };
-const LMDB_MAGIC = 0xbeefc0de;
-const LMDB_DATA_VERSION = 2;
 
 /** A reminder is all in its key. */
 const REMINDER = "r";
@@ -216,34 +209,4 @@ function newRevision(): number {
 async function failedCommit(error: Error & { commitError?: Promise<never> }): Promise<never> {
   await error.commitError;
   throw error;
-}
-
-/** Looks before LMDB does: lmdb-js ends the process with a segmentation fault when a file is not one of LMDB's. */
-function assertLmdbOrNew(path: string): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) return;
-  if (!stats.isFile()) throw new Error("it is not a regular file");
-  if (stats.size === 0) return;
-  const descriptor = openSync(path, "r");
-  try {
-    const first = readMeta(descriptor, 0);
-    const pageSize = first.readUInt32LE(META.pageSizeAt);
-    if (!isMeta(first) || stats.size < 2 * pageSize || !isMeta(readMeta(descriptor, pageSize))) {
-      throw new Error("it is not a file of this store, or it is damaged; it was left as it is");
-    }
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function readMeta(descriptor: number, position: number): Buffer {
-  const meta = Buffer.alloc(META.bytes);
-  readSync(descriptor, meta, 0, META.bytes, position);
-  return meta;
-}
-
-function isMeta(meta: Buffer): boolean {
-  return (
-    meta.readUInt32LE(META.magicAt) === LMDB_MAGIC && meta.readUInt16LE(META.versionAt) === LMDB_DATA_VERSION
-  );
 }

@@ -1,0 +1,70 @@
+// Writes sessions to a file until it is killed, or told on stdin to stop. Arguments: the path, a name for its sessions,
+// a number that no earlier writer of that name had.
+//
+// A line on stdout before each write, "> place value", and one after it was acknowledged, "< place value"; an error is
+// "! code message". A place is a sid, or `shared/<name>`: the field of that name in a session that all writers change. A
+// value that is 0 means that the session was destroyed.
+
+const { writeSync } = require("node:fs");
+const { FileStore } = require("express-session-stores/file");
+
+const LANES = 6;
+const SIDS_PER_LANE = 4;
+
+const [path, name, start] = process.argv.slice(2);
+const store = new FileStore({ path, cleanupInterval: 1 });
+
+let value = Number(start) * 1_000_000;
+let stopped = false;
+process.stdin.resume().on("end", () => {
+  stopped = true;
+});
+
+const say = line => writeSync(1, `${line}\n`);
+
+const changes = [
+  sid => write(sid, () => ({ cookie: { originalMaxAge: null } })),
+  sid => write(sid, async () => (await store.get(sid)) ?? { cookie: { originalMaxAge: null } }),
+  async sid => {
+    say(`> ${sid} 0`);
+    await store.destroy(sid);
+    say(`< ${sid} 0`);
+  },
+  async sid => store.touch(sid, { cookie: { originalMaxAge: null } }),
+];
+
+async function write(sid, find) {
+  const session = await find();
+  value += 1;
+  const written = value;
+  say(`> ${sid} ${written}`);
+  // Of all sizes, also of some pages: what is read back has to fit the value.
+  await store.set(sid, { ...session, value: written, filling: String(written).repeat(2 ** (written % 11)) });
+  say(`< ${sid} ${written}`);
+}
+
+async function changeShared() {
+  const session = (await store.get("shared")) ?? { cookie: { originalMaxAge: null } };
+  value += 1;
+  const written = value;
+  session[name] = written;
+  say(`> shared/${name} ${written}`);
+  await store.set("shared", session);
+  say(`< shared/${name} ${written}`);
+}
+
+async function lane(number) {
+  while (!stopped) {
+    const sid = `${name}-${number}-${Math.floor(Math.random() * SIDS_PER_LANE)}`;
+    await changes[Math.floor(Math.random() * changes.length)](sid);
+    if (number === 0) await changeShared();
+  }
+}
+
+say("ready");
+Promise.all(Array.from({ length: LANES }, (_, number) => lane(number)))
+  .then(() => store.close())
+  .catch(error => {
+    say(`! ${error.code} ${error.message}`);
+    process.exit(1);
+  });

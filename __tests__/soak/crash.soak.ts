@@ -1,0 +1,3 @@
+import { describeKills } from "../helpers/kills.js";
+
+describeKills({ kills: 1000, killsAmongFour: 200 });
