@@ -395,10 +395,12 @@ export abstract class AbstractStore extends Store {
     const { sessionEnd, expiresAt, slack, touchAfterMs } = expiryOf(wanted, createdAt, now, policy);
     if (expiresAt <= now) return;
     // Skipped only if the session ends in time without it: capped by `absoluteTimeout`, an expiry may move too little.
-    const moved = seen === undefined ? Number.POSITIVE_INFINITY : expiresAt - seen.expiresAt;
-    if (moved < 0 || (moved < touchAfterMs && sessionEnd <= (seen?.expiresAt ?? 0))) return;
+    const moved = seen === undefined ? Number.POSITIVE_INFINITY : expiresAt - seen.deadline.expiresAt;
+    if (moved < 0 || (moved < touchAfterMs && sessionEnd <= (seen?.deadline.expiresAt ?? 0))) return;
     const noted = (extended: boolean) => {
-      if (extended && seen !== undefined) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
+      if (extended && seen !== undefined && expiresAt >= seen.deadline.expiresAt) {
+        seen.deadline = { expiresAt, slack };
+      }
     };
     const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
     return isPromise(extended) ? extended.then(noted) : noted(extended);

@@ -1,5 +1,5 @@
 import type { SessionData } from "express-session";
-import type { StoredRecord } from "./record.js";
+import type { Deadline, StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
@@ -8,7 +8,7 @@ export interface Loaded {
    * The stored record as last seen, and its expiry, which a touch moves; `undefined` for a new session before its
    * first save.
    */
-  stored: { record: StoredRecord; expiresAt: number } | undefined;
+  stored: { record: StoredRecord; deadline: Deadline } | undefined;
   /**
    * The session as this request held it when it was loaded or last saved, serialized. Differs from what is stored
    * after a merge: only what changed since this is this request's doing.
@@ -31,7 +31,7 @@ export class LoadedSessions {
   remember(session: object, sid: string, record: StoredRecord | undefined, held: string): Loaded {
     const loaded: Loaded = {
       sid,
-      stored: record && { record, expiresAt: record.expiresAt },
+      stored: record && { record, deadline: record },
       held,
       sessionEnd: record && record.expiresAt - record.slack,
       unanswered: undefined,

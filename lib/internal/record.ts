@@ -15,6 +15,9 @@ export interface StoredRecord {
   readonly createdAt: number;
 }
 
+/** When a record expires. */
+export type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
+
 /**
  * What a backend returns for something it finds under a key but cannot take for a record. The session counts as
  * absent, the event `corrupt` reports it, and it stays where it is.

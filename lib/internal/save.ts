@@ -4,7 +4,14 @@ import { expiryOf } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
-import { type Awaitable, type Expected, isPromise, type StoredRecord, type WriteResult } from "./record.js";
+import {
+  type Awaitable,
+  type Deadline,
+  type Expected,
+  isPromise,
+  type StoredRecord,
+  type WriteResult,
+} from "./record.js";
 import type { StoreSettings } from "./store-options.js";
 import { lineageOf, type VersionSource } from "./versions.js";
 
@@ -43,8 +50,6 @@ const GONE: SaveOutcome = { reason: "gone", keys: [], stored: undefined };
 
 /** More unanswered writes than this are of no use, and each holds the session. */
 const MAX_UNANSWERED = 4;
-
-type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 
 /** What a save has to know; `held` is what the request holds, serialized. */
 export interface SaveRequest {
@@ -88,7 +93,7 @@ export class Save {
     this.#movesExpiry =
       stored === undefined || request.cookieEnd === undefined || request.cookieEnd !== loaded?.sessionEnd;
     this.#deadline = this.#ownDeadline;
-    if (stored !== undefined) this.#expect(stored.record, stored.expiresAt);
+    if (stored !== undefined) this.#expect(stored.record, stored.deadline);
   }
 
   /**
@@ -112,11 +117,14 @@ export class Save {
     return loaded.held === codec.textOf(key, stored) ? this.#write() : this.#writeOnTopOf(stored, loaded);
   }
 
-  /** Sets what the next write expects to be stored, and lets it not undo a touch of that. */
-  #expect(record: StoredRecord, expiresAt: number): void {
-    const end = { expiresAt, slack: record.slack };
-    this.#deadline = this.#movesExpiry || endOf(this.#ownDeadline) >= endOf(end) ? this.#ownDeadline : end;
-    const expiresBy = Math.max(expiresAt, this.#deadline.expiresAt);
+  /**
+   * Sets what the next write expects to be stored, and which expiry it has: its own if it moves that, but in a merge
+   * the later one. A save that does not move it leaves it as it is, with the time for skipped touches.
+   */
+  #expect(record: StoredRecord, deadline: Deadline): void {
+    const decides = this.#movesExpiry && !this.#merged;
+    this.#deadline = decides || endOf(this.#ownDeadline) > endOf(deadline) ? this.#ownDeadline : deadline;
+    const expiresBy = Math.max(deadline.expiresAt, this.#deadline.expiresAt);
     this.#expected = { version: record.version, expiresBy, seen: record };
   }
 
@@ -145,7 +153,7 @@ export class Save {
     // A client that sends again after an answer was lost meets its own first attempt.
     if (stored?.version !== record.version) return this.#refused(record, stored);
     if (loaded !== undefined) {
-      loaded.stored = { record: stored, expiresAt: stored.expiresAt };
+      loaded.stored = { record: stored, deadline: stored };
       loaded.held = held;
       loaded.sessionEnd = cookieEnd;
       loaded.unanswered = undefined;
@@ -157,11 +165,11 @@ export class Save {
   #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
     const loaded = this.#request.loaded as Loaded;
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
-    this.#expect(current, current.expiresAt);
+    this.#expect(current, current);
     const earlier = loaded.unanswered?.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
-      loaded.stored = { record: current, expiresAt: current.expiresAt };
+      loaded.stored = { record: current, deadline: current };
       loaded.held = earlier;
       return this.#writeOnTopOf(current, loaded);
     }
@@ -172,6 +180,7 @@ export class Save {
         return this.#write();
       case "merge":
         this.#merged = true;
+        this.#expect(current, current);
         return this.#writeOnTopOf(current, loaded);
       case "error":
         throw new StoreError(
@@ -194,10 +203,9 @@ export class Save {
     }
     const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(held)]);
     const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
-    const ownIsLater = endOf(this.#ownDeadline) >= endOf(stored);
-    if (ownIsLater && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
+    const ownEnd = endOf(this.#deadline) === endOf(this.#ownDeadline);
+    if (ownEnd && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
     this.#text = await codec.serialize(session);
-    this.#deadline = ownIsLater ? this.#ownDeadline : stored;
     this.#contested = keys;
     return await this.#write();
   }
