@@ -62,13 +62,13 @@ export interface Extension {
   now: number;
 }
 
-/** Whether a touch may move this record: it is alive, and its expiry would not move back. */
+/** Whether a touch moves this record: it is alive, and its expiry would become later. */
 export function canExtend(record: StoredRecord | undefined, extension: Extension): record is StoredRecord {
   return (
     record !== undefined &&
     record !== UNREADABLE &&
     record.expiresAt > extension.now &&
-    record.expiresAt <= extension.expiresAt
+    record.expiresAt < extension.expiresAt
   );
 }
 
