@@ -13,6 +13,7 @@ import {
   settled,
 } from "./helpers/app.js";
 import { type Backend, backends, file, useBackend } from "./helpers/backends.js";
+import { advance, stopClock } from "./helpers/stopped-clock.js";
 
 const MINUTE = 60_000;
 
@@ -26,28 +27,6 @@ afterEach(() => {
   jest.useRealTimers();
   jest.restoreAllMocks();
 });
-
-/** Stops the clock of express-session and of the stores, so that it moves only with {@link advance}. */
-function stopClock(): void {
-  jest.useFakeTimers({
-    doNotFake: [
-      "hrtime",
-      "nextTick",
-      "performance",
-      "queueMicrotask",
-      "setImmediate",
-      "clearImmediate",
-      "setInterval",
-      "clearInterval",
-      "setTimeout",
-      "clearTimeout",
-    ],
-  });
-}
-
-function advance(ms: number): void {
-  jest.setSystemTime(Date.now() + ms);
-}
 
 /** Counts what the store writes to its backend: saved sessions, touches and removals. */
 function countWrites(store: AbstractStore): () => { saves: number; touches: number; removals: number } {

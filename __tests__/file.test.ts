@@ -44,7 +44,7 @@ describe("the file store", () => {
     createStore: options => new FileStore({ path: join(folder, "conformance.lmdb"), ...options }),
     plant: async (store, key, text) => {
       const file = LmdbFile.open(store.path);
-      await file.put(key, text);
+      await file.put(key, text, 1);
       await file.release();
     },
   });

@@ -9,6 +9,7 @@ import { Operation } from "./internal/operation.js";
 import type { Rule } from "./internal/options.js";
 import {
   type Awaitable,
+  type Deadline,
   type Expected,
   type Extension,
   isPromise,
@@ -403,13 +404,14 @@ export abstract class AbstractStore extends Store {
     const { sessionEnd, expiresAt, slack, touchAfterMs } = expiryOf(wanted, createdAt, now, policy);
     if (expiresAt <= now) return;
     // Skipped only if the session ends in time without it: capped by `absoluteTimeout`, an expiry may move too little.
-    const moved = seen === undefined ? Number.POSITIVE_INFINITY : expiresAt - seen.expiresAt;
-    if (moved < 0 || (moved < touchAfterMs && sessionEnd <= (seen?.expiresAt ?? 0))) return;
+    const seenEnd = seen === undefined ? 0 : seen.deadline.expiresAt;
+    const moved = expiresAt - seenEnd;
+    if (moved <= 0 || (moved < touchAfterMs && sessionEnd <= seenEnd)) return;
     const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
     if (seen === undefined) return isPromise(extended) ? extended.then(() => {}) : undefined;
     return isPromise(extended)
-      ? extended.then(done => noteExtended(seen, done, expiresAt))
-      : noteExtended(seen, extended, expiresAt);
+      ? extended.then(done => noteExtended(seen, done, { expiresAt, slack }))
+      : noteExtended(seen, extended, { expiresAt, slack });
   }
 
   /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
@@ -570,8 +572,8 @@ function unavailable(error: unknown): never {
   );
 }
 
-function noteExtended(seen: Loaded, extended: boolean, expiresAt: number): void {
-  if (extended) seen.expiresAt = Math.max(seen.expiresAt, expiresAt);
+function noteExtended(seen: Loaded, extended: boolean, deadline: Deadline): void {
+  if (extended && deadline.expiresAt > seen.deadline.expiresAt) seen.deadline = deadline;
 }
 
 function assertSession(session: unknown): asserts session is SessionData {

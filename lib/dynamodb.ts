@@ -249,7 +249,7 @@ export class DynamoDBStore extends AbstractStore {
       Key: { [this.attributes.id]: key },
       UpdateExpression: "SET #expires = :expires, #ttl = :ttl, #slack = :slack",
       // Neither comparison holds for an item that is not there.
-      ConditionExpression: "#expires > :now AND #expires <= :expires",
+      ConditionExpression: "#expires > :now AND #expires < :expires",
       ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack },
       ExpressionAttributeValues: {
         ":expires": extension.expiresAt,

@@ -44,21 +44,17 @@ const REMINDER_TIME_DIGITS = 16;
 /** Makes the next key of a key, and the first key of all. */
 const FIRST_CHARACTER = "\0";
 
-/**
- * A record as it is in the file, and the time of its reminder: a key of a table of its own that says when a clean-up
- * has to look at the record. Touches and saves leave it where it is, and a clean-up that comes by and finds the record
- * alive moves it. So a touch costs one write, and a clean-up looks only at what is due. Reminders that nothing
- * belongs to do no harm: the clean-up drops them.
- */
-interface Entry {
-  remindAt: number;
-  record: StoredRecord;
-}
-
-/** The note on a record: where it is in the file. */
+/** Where a record is in the file: the note that the store makes on the records it knows. */
 interface Place {
+  /** Chosen anew by each write, touches among them: a conditional write names the one that it replaces. */
   revision: number;
   expiresAt: number;
+  /**
+   * The time of its reminder: a key of a table of its own that says when a clean-up has to look at the record. Touches
+   * and saves leave it where it is, and a clean-up that comes by and finds the record alive moves it. So a touch costs
+   * one write, and a clean-up looks only at what is due. Reminders that nothing belongs to do no harm: the clean-up
+   * drops them.
+   */
   remindAt: number;
 }
 
@@ -147,22 +143,18 @@ export class FileStore extends AbstractStore {
     // A reminder that comes too early is moved later, but one that comes too late is of no use.
     const keeps = place !== undefined && place.remindAt <= expiresAt;
     const remindAt = keeps ? place.remindAt : expiresAt;
-    const text = encodeEntry({ record, remindAt });
-    const revision = await file.put(
-      key,
-      text,
-      place?.revision,
-      keeps ? undefined : reminderOf(remindAt, key),
-    );
-    if (revision === undefined) return false;
-    record.note = { revision, expiresAt, remindAt } satisfies Place;
+    const next: Place = { revision: newRevision(), expiresAt, remindAt };
+    const text = encodeEntry(record, next);
+    const reminder = keeps ? undefined : reminderOf(remindAt, key);
+    if (!(await file.put(key, text, next.revision, place?.revision, reminder))) return false;
+    record.note = next;
     return true;
   }
 
   protected override async _remove(key: string): Promise<void> {
     const file = this.#file();
-    const stored = file.get(key);
-    await file.remove(key, stored && reminderOf(decodeEntry(stored.text).remindAt, key));
+    const text = file.get(key);
+    await file.remove(key, text === undefined ? undefined : reminderOf(remindAtOf(text), key));
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
@@ -174,7 +166,7 @@ export class FileStore extends AbstractStore {
       let characters = 0;
       for (const { key, value } of file.records(from)) {
         if (!key.startsWith(start)) break;
-        page.push({ key, record: decodeEntry(value).record });
+        page.push({ key, record: decodeEntry(value) });
         characters += value.length;
         if (page.length < PAGE_RECORDS && characters < PAGE_CHARACTERS) continue;
         last = key;
@@ -218,29 +210,24 @@ export class FileStore extends AbstractStore {
 function expire(transaction: Transaction, reminder: string, until: number): boolean {
   transaction.removeReminder(reminder);
   const key = reminder.slice(REMINDER_TIME_DIGITS);
-  const stored = transaction.get(key);
-  if (stored === undefined) return false;
-  const { record, remindAt } = decodeEntry(stored.text);
-  // The record has another reminder by now.
-  if (reminderOf(remindAt, key) !== reminder) return false;
+  const text = transaction.get(key);
+  // Of a record that is gone, or has another reminder by now.
+  if (text === undefined || reminderOf(remindAtOf(text), key) !== reminder) return false;
+  const record = decodeEntry(text);
+  if (record === UNREADABLE) return false;
   if (record.expiresAt <= until) {
     transaction.remove(key);
     return true;
   }
   const { expiresAt } = record;
-  transaction.put(key, encodeEntry({ record, remindAt: expiresAt }), reminderOf(expiresAt, key));
+  const next: Place = { revision: newRevision(), expiresAt, remindAt: expiresAt };
+  transaction.put(key, encodeEntry(record, next), next.revision, reminderOf(expiresAt, key));
   return false;
 }
 
 function readRecord(file: LmdbFile, key: string): StoredRecord | undefined {
-  const stored = file.get(key);
-  if (stored === undefined) return undefined;
-  const { record, remindAt } = decodeEntry(stored.text);
-  if (record !== UNREADABLE) {
-    const { expiresAt } = record;
-    record.note = { revision: stored.revision, expiresAt, remindAt } satisfies Place;
-  }
-  return record;
+  const text = file.get(key);
+  return text === undefined ? undefined : decodeEntry(text);
 }
 
 /** Every record that is not {@link UNREADABLE} has its note when it comes from here. */
@@ -254,11 +241,29 @@ function reminderOf(time: number, key: string): string {
   return digits.padStart(REMINDER_TIME_DIGITS, "0") + key;
 }
 
-function encodeEntry({ record, remindAt }: Entry): string {
-  return `${remindAt} ${encodeRecord(record)}`;
+/** Random, since processes that share the file choose without talking to each other. */
+function newRevision(): number {
+  return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
 }
 
-function decodeEntry(text: string): Entry {
-  const end = text.indexOf(" ");
-  return { remindAt: Number(text.slice(0, Math.max(0, end))), record: decodeRecord(text.slice(end + 1)) };
+function encodeEntry(record: StoredRecord, { revision, remindAt }: Place): string {
+  return `${remindAt} ${revision} ${encodeRecord(record)}`;
+}
+
+function remindAtOf(text: string): number {
+  return Number(text.slice(0, Math.max(0, text.indexOf(" "))));
+}
+
+/** The record, with its note. */
+function decodeEntry(text: string): StoredRecord {
+  const first = text.indexOf(" ");
+  const second = text.indexOf(" ", first + 1);
+  const record = decodeRecord(text.slice(second + 1));
+  if (record === UNREADABLE) return record;
+  record.note = {
+    revision: Number(text.slice(first + 1, second)),
+    expiresAt: record.expiresAt,
+    remindAt: Number(text.slice(0, first)),
+  } satisfies Place;
+  return record;
 }

@@ -23,7 +23,7 @@ interface OpenBackend {
   close(): Promise<void>;
 }
 
-const memory: Backend = {
+export const memory: Backend = {
   name: "memory",
   persistent: false,
   open: async () => ({ createStore: options => new MemoryStore(options), close: async () => {} }),
@@ -62,7 +62,7 @@ function dynamodb(name: string, connect: () => DynamoDBClient): Backend {
   };
 }
 
-const etcd: Backend = {
+export const etcd: Backend = {
   name: "etcd",
   persistent: true,
   async open() {
@@ -74,10 +74,12 @@ const etcd: Backend = {
   },
 };
 
+export const dynalite = dynamodb("DynamoDB (dynalite)", dynaliteClient);
+
 export const backends: readonly Backend[] = [
   memory,
   file,
-  dynamodb("DynamoDB (dynalite)", dynaliteClient),
+  dynalite,
   dynamodb("DynamoDB (DynamoDB Local)", dynamodbClient),
   etcd,
 ];

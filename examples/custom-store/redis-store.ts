@@ -27,7 +27,7 @@ const WRITE = `
 
 const EXTEND = `
   local expiresAt = tonumber(redis.call("HGET", KEYS[1], "expiresAt") or 0)
-  if expiresAt <= tonumber(ARGV[1]) or expiresAt > tonumber(ARGV[2]) then return 0 end
+  if expiresAt <= tonumber(ARGV[1]) or expiresAt >= tonumber(ARGV[2]) then return 0 end
   redis.call("HSET", KEYS[1], "expiresAt", ARGV[2], "slack", ARGV[3])
   redis.call("PEXPIREAT", KEYS[1], ARGV[4])
   return 1`;

@@ -40,17 +40,10 @@ const utf8Keys = {
 /** Opened environments by path: LMDB must not open a file twice in one process (its locks would be lost). */
 const opened = new Map<string, LmdbFile>();
 
-/** A record as it is in the file. */
-export interface StoredEntry {
-  text: string;
-  /** A number that each write chooses anew: what a conditional write names. */
-  revision: number;
-}
-
 /** What can be done within a transaction. */
 export interface Transaction {
-  get(key: string): StoredEntry | undefined;
-  put(key: string, text: string, reminder: string): void;
+  get(key: string): string | undefined;
+  put(key: string, text: string, revision: number, reminder: string): void;
   remove(key: string): void;
   removeReminder(reminder: string): void;
 }
@@ -111,9 +104,9 @@ export class LmdbFile {
     }
   }
 
-  get(key: string): StoredEntry | undefined {
+  get(key: string): string | undefined {
     this.#refresh();
-    return this.#get(key);
+    return this.#records.get(key);
   }
 
   /** The records from `start` on, in the order of their keys. */
@@ -129,15 +122,15 @@ export class LmdbFile {
   }
 
   /**
-   * Writes a record: over anything, or only over `expected`, a revision. Resolves to its revision when it is synced to
-   * disk, to `undefined` if it was not written. With the reminder, if one is given, which is there first.
+   * Writes a record, over anything, or only over a record with the revision `expected`. Resolves when it is synced to
+   * disk, with whether it was written. With the reminder, if one is given, which is there first.
+   *
+   * @param revision - a number for this write alone: what later writes expect
    */
-  async put(key: string, text: string, expected?: number, reminder?: string): Promise<number | undefined> {
-    const revision = newRevision();
+  put(key: string, text: string, revision: number, expected?: number, reminder?: string): Promise<boolean> {
     // Writes are done in the order of the calls, so who waits for the last one has waited for all.
     if (reminder !== undefined) this.#synced(this.#reminders.put(reminder, REMINDER)).catch(noop);
-    const written = await this.#synced(this.#records.put(key, text, revision, expected as number));
-    return written ? revision : undefined;
+    return this.#synced(this.#records.put(key, text, revision, expected as number));
   }
 
   /** Removes a record and its reminder. Resolves when that is synced to disk. */
@@ -152,20 +145,15 @@ export class LmdbFile {
    */
   transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
     const transaction: Transaction = {
-      get: key => this.#get(key),
-      put: (key, text, reminder) => {
+      get: key => this.#records.get(key),
+      put: (key, text, revision, reminder) => {
         this.#reminders.putSync(reminder, REMINDER);
-        this.#records.putSync(key, text, newRevision());
+        this.#records.putSync(key, text, revision);
       },
       remove: key => this.#records.removeSync(key),
       removeReminder: reminder => this.#reminders.removeSync(reminder),
     };
     return this.#synced(this.#environment.transaction(() => work(transaction)));
-  }
-
-  #get(key: string): StoredEntry | undefined {
-    const text = this.#records.get(key);
-    return text === undefined ? undefined : { text, revision: lmdb.getLastVersion() };
   }
 
   /**
@@ -199,11 +187,6 @@ export class LmdbFile {
 }
 
 function noop(): void {}
-
-/** Random, since processes that share the file choose without talking to each other. */
-function newRevision(): number {
-  return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
-}
 
 /** What failed is in a promise of its own, which would be an unhandled rejection. */
 async function failedCommit(error: Error & { commitError?: Promise<never> }): Promise<never> {

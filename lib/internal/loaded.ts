@@ -1,5 +1,5 @@
 import type { SessionData } from "express-session";
-import type { StoredRecord } from "./record.js";
+import type { Deadline, StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
@@ -9,7 +9,7 @@ export interface Loaded {
   /** The stored record as last seen; `undefined` for a new session before its first save. */
   record: StoredRecord | undefined;
   /** The expiry of what is stored, as far as is known: touches move it. */
-  expiresAt: number;
+  deadline: Deadline;
   /**
    * The session as this request held it when it was loaded or last saved, serialized. Differs from what is stored
    * after a merge: only what changed since this is this request's doing.
@@ -25,6 +25,8 @@ export interface Loaded {
   /** What other stores remember of the same object. */
   readonly next: Loaded | undefined;
 }
+
+const NO_DEADLINE: Deadline = { expiresAt: 0, slack: 0 };
 
 /** A constructor that gives back what it is given, so that a class which extends it adds its fields to that. */
 const Given = class {
@@ -78,7 +80,7 @@ export class LoadedSessions {
       sid,
       key,
       record,
-      expiresAt: record === undefined ? 0 : record.expiresAt,
+      deadline: record ?? NO_DEADLINE,
       held,
       sessionEnd: record && record.expiresAt - record.slack,
       unanswered: undefined,
@@ -100,7 +102,7 @@ export class LoadedSessions {
     const loaded = this.find(from);
     if (loaded === undefined) return;
     const own = this.remember(to, loaded.sid, loaded.key, loaded.record, loaded.held);
-    own.expiresAt = loaded.expiresAt;
+    own.deadline = loaded.deadline;
     own.sessionEnd = loaded.sessionEnd;
   }
 }

@@ -17,6 +17,9 @@ export interface StoredRecord {
   note?: unknown;
 }
 
+/** When a record expires. */
+export type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
+
 /**
  * What a backend returns for something it finds under a key but cannot take for a record. The session counts as
  * absent, the event `corrupt` reports it, and it stays where it is.
@@ -61,13 +64,13 @@ export interface Extension {
   now: number;
 }
 
-/** Whether a touch may move this record: it is alive, and its expiry would not move back. */
+/** Whether a touch moves this record: it is alive, and its expiry would become later. */
 export function canExtend(record: StoredRecord | undefined, extension: Extension): record is StoredRecord {
   return (
     record !== undefined &&
     record !== UNREADABLE &&
     record.expiresAt > extension.now &&
-    record.expiresAt <= extension.expiresAt
+    record.expiresAt < extension.expiresAt
   );
 }
 

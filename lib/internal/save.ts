@@ -5,7 +5,14 @@ import { cookieExpiry, expiryOf, wantedEnd } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
-import { type Awaitable, type Expected, isPromise, type StoredRecord, type WriteResult } from "./record.js";
+import {
+  type Awaitable,
+  type Deadline,
+  type Expected,
+  isPromise,
+  type StoredRecord,
+  type WriteResult,
+} from "./record.js";
 import type { StoreSettings } from "./store-options.js";
 import { lineageOf, type VersionSource } from "./versions.js";
 
@@ -46,7 +53,6 @@ const GONE: SaveOutcome = { reason: "gone", keys: NONE, stored: undefined };
 /** More unanswered writes than this are of no use, and each holds the session. */
 const MAX_UNANSWERED = 4;
 
-type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 const NEVER: Deadline = { expiresAt: 0, slack: 0 };
 
 /**
@@ -122,7 +128,7 @@ export class Save {
       stored === undefined || this.#cookieEnd === undefined || this.#cookieEnd !== loaded?.sessionEnd;
     if (this.#movesExpiry && this.#ownDeadline.expiresAt <= now) return this.#remove();
     if (loaded === undefined || stored === undefined) return this.#write();
-    this.#expect(stored, loaded.expiresAt);
+    this.#expect(stored, loaded.deadline);
     if (settings.conflict !== "error" && latest !== undefined && isLaterWrite(latest, stored)) {
       return this.#refused(stored, latest);
     }
@@ -137,11 +143,14 @@ export class Save {
     return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
   }
 
-  /** Sets what the next write expects to be stored, and lets it not undo a touch of that. */
-  #expect(record: StoredRecord, expiresAt: number): void {
-    const keepsOwn = this.#movesExpiry || endOf(this.#ownDeadline) >= expiresAt - record.slack;
-    this.#deadline = keepsOwn ? this.#ownDeadline : { expiresAt, slack: record.slack };
-    const expiresBy = Math.max(expiresAt, this.#deadline.expiresAt);
+  /**
+   * Sets what the next write expects to be stored, and which expiry it has: its own if it moves that, but in a merge
+   * the later one. A save that does not move it leaves it as it is, with the time for skipped touches.
+   */
+  #expect(record: StoredRecord, deadline: Deadline): void {
+    const decides = this.#movesExpiry && !this.#merged;
+    this.#deadline = decides || endOf(this.#ownDeadline) > endOf(deadline) ? this.#ownDeadline : deadline;
+    const expiresBy = Math.max(deadline.expiresAt, this.#deadline.expiresAt);
     this.#expected = { version: record.version, expiresBy, seen: record };
   }
 
@@ -170,7 +179,7 @@ export class Save {
     if (stored !== record && stored?.version !== record.version) return this.#refused(record, stored);
     if (loaded !== undefined) {
       loaded.record = stored;
-      loaded.expiresAt = stored.expiresAt;
+      loaded.deadline = stored;
       loaded.held = this.#held;
       loaded.sessionEnd = this.#cookieEnd;
       loaded.unanswered = undefined;
@@ -182,12 +191,12 @@ export class Save {
   #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
     const loaded = this.#loaded as Loaded;
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
-    this.#expect(current, current.expiresAt);
+    this.#expect(current, current);
     const earlier = loaded.unanswered?.get(current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
       loaded.record = current;
-      loaded.expiresAt = current.expiresAt;
+      loaded.deadline = current;
       loaded.held = earlier;
       return this.#writeOnTopOf(current, loaded);
     }
@@ -198,6 +207,7 @@ export class Save {
         return this.#write();
       case "merge":
         this.#merged = true;
+        this.#expect(current, current);
         return this.#writeOnTopOf(current, loaded);
       case "error":
         throw new StoreError(
@@ -219,10 +229,9 @@ export class Save {
     }
     const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(this.#held)]);
     const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
-    const ownIsLater = endOf(this.#ownDeadline) >= endOf(stored);
-    if (ownIsLater && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
+    const ownEnd = endOf(this.#deadline) === endOf(this.#ownDeadline);
+    if (ownEnd && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
     this.#text = await codec.serialize(session);
-    this.#deadline = ownIsLater ? this.#ownDeadline : stored;
     this.#contested = keys;
     return await this.#write();
   }

@@ -47,6 +47,13 @@ export function absoluteTimeoutTests(test: DefineTest): void {
     await assertEndsIn(100, store, "sid", clock);
   });
 
+  test("shows no earlier end after a touch that it leaves no room", async ({ open, clock }) => {
+    const store = await open({ absoluteTimeout: 100, touchAfter: 60 });
+    await store.set("sid", plain({}, clock.in(100)));
+    await store.touch("sid", plain({}, clock.in(50)));
+    assert.equal(await storedExpiry(store, "sid"), clock.in(100).toISOString());
+  });
+
   test("is not missed because a touch shortly before it was skipped", async ({ open, clock }) => {
     const store = await open({ absoluteTimeout: 1000, touchAfter: 60, ttl: 600 });
     await store.set("sid", plain());

@@ -52,6 +52,48 @@ export function overlappingTests(test: DefineTest): void {
     await assertEndsIn(10, store, "sid", clock);
   });
 
+  test("a save in the middle of a request leaves the time for skipped touches", async ({ open, clock }) => {
+    for (const conflict of ["merge", "overwrite", "error"] as const) {
+      const store = await open({ conflict, touchAfter: 60 });
+      await store.set("sid", plain({}, clock.in(600)));
+      clock.advance(30);
+      const touched = await load(store, "sid");
+      touched.cookie.expires = clock.in(600);
+      await store.touch("sid", touched);
+      for (const seconds of [560, 20]) {
+        clock.advance(seconds);
+        const session = await load(store, "sid");
+        session.progress = seconds;
+        await store.set("sid", session);
+      }
+      assert.deepEqual(await stored(store, "sid"), { progress: 20 });
+      await assertEndsIn(50, store, "sid", clock);
+    }
+  });
+
+  test("a save after a merge shortens the session by its own cookie", async ({ open, clock }) => {
+    const store = await open();
+    await store.set("sid", plain({}, clock.in(600)));
+    const [one, other] = [await load(store, "sid"), await load(store, "sid")];
+    await store.set("sid", Object.assign(other, { other: 1 }));
+    await store.set("sid", Object.assign(one, { one: 1 }));
+    one.cookie.expires = clock.in(10);
+    await store.set("sid", one);
+    assert.deepEqual(await stored(store, "sid"), { one: 1, other: 1 });
+    await assertEndsIn(10, store, "sid", clock);
+  });
+
+  test("a save after a touch of the same request knows which expiry that left", async ({ open, clock }) => {
+    const store = await open({ touchAfter: 60, absoluteTimeout: 100 });
+    await store.set("sid", plain({}, clock.in(10)));
+    const session = await load(store, "sid");
+    session.cookie.expires = clock.in(600);
+    await store.touch("sid", session);
+    session.cookie.expires = clock.in(10);
+    await store.set("sid", session);
+    assert.equal(await storedExpiry(store, "sid"), clock.in(100).toISOString());
+  });
+
   test("a touch prolongs a session that another has kept alive since it was loaded", async ({
     open,
     clock,
