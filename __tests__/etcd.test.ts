@@ -7,7 +7,7 @@ import { EtcdStore, type EtcdStoreOptions } from "../lib/etcd.js";
 import { Clock } from "../lib/internal/conformance/clock.js";
 import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
 import { find, load, plain, sids, stored, storedExpiry } from "../lib/internal/conformance/sessions.js";
-import { LEASE_SHARDS } from "../lib/internal/lease-windows.js";
+import { MAX_LEASE_KEYS } from "../lib/internal/lease-windows.js";
 import { loseAnswer, performTwice, trafficOfEtcd } from "./helpers/counting.js";
 import { etcdClient, startEtcd } from "./helpers/engines.js";
 
@@ -77,7 +77,7 @@ describe("EtcdStore", () => {
     breakBackend: store => {
       const fail = () => Promise.reject(down);
       const link = links.get(store);
-      Object.assign(link?.kv as object, { txn: fail, range: fail });
+      Object.assign(link?.kv as object, { txn: fail, range: fail, put: fail, deleteRange: fail });
       Object.assign(link?.leaseClient as object, { leaseGrant: fail });
     },
   });
@@ -118,17 +118,18 @@ describe("prefix", () => {
 describe("cost", () => {
   it("is one request for each get, set, touch and destroy when the lease of the window exists", async () => {
     const store = open();
-    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "txn"]);
-    expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["txn"]);
-    expect(await traffic.during(() => store.get("sid"))).toEqual(["txn"]);
+    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "put"]);
+    expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["put"]);
+    expect(await traffic.during(() => store.get("sid"))).toEqual(["range"]);
     const session = await load(store, "sid");
     session.views = 2;
     expect(await traffic.during(() => store.set("sid", session))).toEqual(["txn"]);
+    clock.advance(0.001);
     expect(await traffic.during(() => store.touch("sid", session))).toEqual(["txn"]);
     session.views = 3;
     expect(await traffic.during(() => store.set("sid", session))).toEqual(["txn"]);
-    expect(await traffic.during(() => store.destroy("sid"))).toEqual(["txn"]);
-    expect(await traffic.during(() => store.get("sid"))).toEqual(["txn"]);
+    expect(await traffic.during(() => store.destroy("sid"))).toEqual(["deleteRange"]);
+    expect(await traffic.during(() => store.get("sid"))).toEqual(["range"]);
   });
 
   it("is a lease more once for each window, however many stores use it", async () => {
@@ -138,15 +139,15 @@ describe("cost", () => {
     const requests = await traffic.during(async () => {
       for (const _round of [1, 2, 3]) for (const store of stores) await store.set("sid", plain());
     });
-    expect(requests).toEqual(["leaseGrant", "txn", "leaseGrant", "txn", "txn", "txn", "txn", "txn"]);
+    expect(requests).toEqual(["leaseGrant", "put", "leaseGrant", "put", "put", "put", "put", "put"]);
   });
 
   it("is a read more for a touch of a session that this process has not loaded", async () => {
     const store = open();
     await store.set("sid", plain());
-    clock.advance(1);
-    expect(await traffic.during(() => store.touch("sid", plain()))).toEqual(["txn", "txn"]);
-    expect(await traffic.during(() => store.touch("none", plain()))).toEqual(["txn"]);
+    clock.advance(0.001);
+    expect(await traffic.during(() => store.touch("sid", plain()))).toEqual(["range", "txn"]);
+    expect(await traffic.during(() => store.touch("none", plain()))).toEqual(["range"]);
   });
 
   it("is one request for 64 operations that wait at the same moment", async () => {
@@ -154,13 +155,13 @@ describe("cost", () => {
     const some = sids(64);
     const at = (work: (sid: string, index: number) => Promise<unknown>) =>
       traffic.during(() => Promise.all(some.map(work)));
-    const first = await at(sid => store.set(sid, plain()));
-    expect(first.filter(name => name === "leaseGrant")).toHaveLength(LEASE_SHARDS);
+    expect(await at(sid => store.set(sid, plain()))).toEqual(["leaseGrant", "txn"]);
     expect(await at(sid => store.set(sid, plain({ sid })))).toEqual(["txn"]);
     expect(await at(sid => store.get(sid))).toEqual(["txn"]);
     const sessions = await Promise.all(some.map(sid => load(store, sid)));
     for (const session of sessions) session.views = 1;
     expect(await at((sid, index) => store.set(sid, sessions[index] as never))).toEqual(["txn"]);
+    clock.advance(0.001);
     expect(await at((sid, index) => store.touch(sid, sessions[index] as never))).toEqual(["txn"]);
     for (const sid of some) expect(await stored(store, sid)).toEqual({ sid, views: 1 });
     expect(await at(sid => store.destroy(sid))).toEqual(["txn"]);
@@ -181,30 +182,56 @@ describe("cost", () => {
     );
   });
 
-  it("is (ttl / window + 2) leases for each shard at most, with 10,000 sessions touched 10 times in random order", async () => {
+  it("is (ttl / window + 2) leases and one for each full one at most, with 10,000 sessions touched 10 times in random order", async () => {
     const ttl = 1200;
     const windowSeconds = 60;
     const store = open({ ttl, timeoutMs: 20_000 });
     const all = sids(10_000);
-    await forEach(all, sid => store.set(sid, plain()));
-    const sessions = new Map<string, Awaited<ReturnType<typeof load>>>();
-    await forEach(all, async sid => sessions.set(sid, await load(store, sid)));
     // Over a whole lifetime: the last session is touched just before the first would have ended.
-    const touches = shuffled(Array(10).fill(all).flat());
+    const total = 10 * all.length;
+    const step = (ttl / total) * 500;
     const requests = await traffic.requestsDuring(async () => {
+      const sessions = new Map<string, Awaited<ReturnType<typeof load>>>();
+      for (let from = 0; from < all.length; from += 500) {
+        const some = all.slice(from, from + 500);
+        await Promise.all(some.map(sid => store.set(sid, plain())));
+        await Promise.all(some.map(async sid => sessions.set(sid, await load(store, sid))));
+        clock.advance(step);
+      }
+      const touches = shuffled(Array(9).fill(all).flat());
       for (let from = 0; from < touches.length; from += 500) {
         const some = touches.slice(from, from + 500);
         await Promise.all(some.map(sid => store.touch(sid, sessions.get(sid) as never)));
-        clock.advance((ttl / touches.length) * 500);
+        clock.advance(step);
       }
     });
     const ids = requests.filter(({ name }) => name === "leaseGrant").map(({ input }) => input.ID);
-    expect(ids.length).toBeLessThanOrEqual((ttl / windowSeconds + 2) * LEASE_SHARDS);
     expect(new Set(ids).size).toBe(ids.length);
-    // Not by leaving touches out, nor by keeping sessions on leases that end before them.
+    expect(ids.length).toBeLessThanOrEqual(ttl / windowSeconds + 2 + total / MAX_LEASE_KEYS);
+    expect(ids.length).toBeGreaterThanOrEqual(ttl / windowSeconds - 2);
+  });
+
+  it("is 10 leases at most for 10,000 sessions touched 10 times within two windows", async () => {
+    const store = open({ timeoutMs: 20_000 });
+    const all = sids(10_000);
+    const sessions = new Map<string, Awaited<ReturnType<typeof load>>>();
+    const requests = await traffic.requestsDuring(async () => {
+      await forEach(all, sid => store.set(sid, plain()));
+      await forEach(all, async sid => sessions.set(sid, await load(store, sid)));
+      for (let round = 0; round < 10; round++) {
+        clock.advance(6);
+        await forEach(all, sid => store.touch(sid, sessions.get(sid) as never));
+      }
+    });
+    const ids = requests.filter(({ name }) => name === "leaseGrant").map(({ input }) => input.ID);
+    expect(ids.length).toBeLessThanOrEqual(10);
+    // Not by leaving touches out, nor by keeping sessions on leases that end before them, nor on a few huge ones.
     const written = requests.map(({ name, input }) => (name === "txn" ? input.success.length : 0));
-    expect(written.reduce((sum, count) => sum + count)).toBeGreaterThanOrEqual(touches.length);
-    expect(ids.length).toBeGreaterThanOrEqual((ttl / windowSeconds - 2) * LEASE_SHARDS);
+    // 10,000 each for set and get, and ten times that for touches.
+    expect(written.reduce((sum, count) => sum + count)).toBe(12 * all.length);
+    const leases = await Promise.all(ids.map(lease));
+    expect(leases.reduce((sum, { keys }) => sum + keys.length, 0)).toBe(all.length);
+    for (const { keys } of leases) expect(keys.length).toBeLessThanOrEqual(MAX_LEASE_KEYS);
   });
 });
 
@@ -221,14 +248,14 @@ describe("operations of the same moment", () => {
     const store = open();
     await store.set("sid", plain());
     const order: number[] = [];
-    traffic.next("txn", async perform => {
+    traffic.next("put", async perform => {
       await sleep(100);
       return perform();
     });
     const requests = await traffic.during(() =>
       Promise.all([1, 2, 3].map(views => store.set("sid", plain({ views })).then(() => order.push(views)))),
     );
-    expect(requests).toEqual(["txn", "txn", "txn"]);
+    expect(requests).toEqual(["put", "put", "put"]);
     expect(await stored(store, "sid")).toEqual({ views: 3 });
     expect(order).toEqual([1, 2, 3]);
   });
@@ -241,7 +268,7 @@ describe("operations of the same moment", () => {
     const refuse = () => Promise.reject(bad);
     // The request for all of them, then that for the first alone.
     traffic.next("txn", refuse);
-    traffic.next("txn", refuse);
+    traffic.next("range", refuse);
     const [first, ...others] = await Promise.allSettled(some.map(sid => stored(store, sid)));
     expect(first).toMatchObject({
       status: "rejected",
@@ -271,7 +298,7 @@ describe("leases", () => {
     const some = sids(20);
     for (const sid of some) await store.set(sid, plain());
     const ids = new Set(await Promise.all(some.map(leaseOf)));
-    expect(ids.size).toBe(LEASE_SHARDS);
+    expect(ids.size).toBe(1);
     const leases = await Promise.all([...ids].map(lease));
     expect(leases.flatMap(({ keys }) => keys).sort()).toEqual(some.map(sid => prefix + sid).sort());
     for (const { seconds } of leases) {
@@ -338,7 +365,7 @@ describe("leases", () => {
     await store.set("sid", plain());
     await raw.leaseClient.leaseRevoke({ ID: await leaseOf("sid") });
     const requests = await traffic.during(() => store.set("sid", plain({ user: "ann" })));
-    expect(requests).toEqual(["txn", "leaseGrant", "txn"]);
+    expect(requests).toEqual(["put", "leaseGrant", "put"]);
     expect(await stored(store, "sid")).toEqual({ user: "ann" });
   });
 
@@ -360,7 +387,7 @@ describe("leases", () => {
     const refused = { code: "ERR_STORE_UNAVAILABLE", cause: down };
     await expect(store.set("sid", plain())).rejects.toMatchObject(refused);
     expect(await store.get("sid")).toBeNull();
-    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "txn"]);
+    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "put"]);
     await find(store, "sid");
   });
 });
@@ -472,7 +499,7 @@ describe("a lost answer", () => {
     session.views = 1;
     await store.set("sid", session);
     expect(await stored(store, "sid")).toEqual({ user: "ann", views: 1 });
-    traffic.next("txn", performTwice);
+    traffic.next("deleteRange", performTwice);
     await store.destroy("sid");
     expect(await store.get("sid")).toBeNull();
   });
@@ -549,7 +576,7 @@ describe("sizes", () => {
 
   it("says so, too, if it is only this server that takes less", async () => {
     const store = open();
-    traffic.next("txn", () =>
+    traffic.next("put", () =>
       Promise.reject(new Error("3 INVALID_ARGUMENT: etcdserver: request is too large")),
     );
     await expect(store.set("sid", plain())).rejects.toMatchObject({

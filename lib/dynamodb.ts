@@ -130,7 +130,8 @@ export class DynamoDBStore extends AbstractStore {
     } as DynamoDBClient);
     this.#reads = new Batcher({
       send: reads => this.#sendReads(reads),
-      limits: () => ({ items: MAX_BATCH_GET, bytes: Number.POSITIVE_INFINITY, requests: READ_REQUESTS }),
+      limits: () => ({ items: MAX_BATCH_GET, bytes: Number.POSITIVE_INFINITY }),
+      requests: READ_REQUESTS,
       repeatKeys: true,
       isolate: error => ["ValidationException", "AccessDeniedException"].includes(nameOf(error)),
     });

@@ -1,9 +1,9 @@
-import type { Etcd3, IKeyValue, IRequestOp, IResponseOp } from "etcd3";
+import type { Etcd3, IKeyValue, IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
 import { AbstractStore } from "./abstract-store.js";
 import { tooLarge } from "./errors.js";
 import { AnswerBudget } from "./internal/answer-budget.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
-import { LeaseWindows, leaseWindowOf } from "./internal/lease-windows.js";
+import { LeaseWindows } from "./internal/lease-windows.js";
 import { Operation } from "./internal/operation.js";
 import {
   canExtend,
@@ -34,12 +34,13 @@ const MAX_TXN_BYTES = 1024 * 1024;
 
 const MAX_PAGE_RECORDS = 1000;
 
-/** No key ever has it. */
-const NO_REVISION = "-1";
+/** No key ever has that revision. */
+const NEVER = { revision: "-1", lease: "0" };
 
 /** Requests under way at once. More would not be faster, since each then gathers less. */
-const READ_REQUESTS = 4;
-const WRITE_REQUESTS = 4;
+const REQUESTS = 4;
+
+type CallOptions = Parameters<Etcd3["kv"]["txn"]>[1];
 
 /** One operation on its way to etcd. */
 interface KeyOperation extends Batchable {
@@ -47,10 +48,11 @@ interface KeyOperation extends Batchable {
   readonly operation: Operation;
 }
 
-/** What is stored under a key, and the revision that a later condition names. */
+/** What is stored under a key, the revision that a later condition names, and the lease that the key is on. */
 interface Known {
   stored: StoredRecord;
   revision: string;
+  lease: string;
 }
 
 /**
@@ -62,7 +64,7 @@ interface Known {
  */
 export class EtcdStore extends AbstractStore {
   readonly #client: EtcdStoreOptions["client"];
-  readonly #reads: Batcher<KeyOperation, IResponseOp>;
+  readonly #reads: Batcher<KeyOperation, StoredRecord | undefined>;
   readonly #writes: Batcher<KeyOperation, IResponseOp>;
   readonly #leases: LeaseWindows;
   readonly #known = new WeakMap<StoredRecord, Known>();
@@ -79,23 +81,23 @@ export class EtcdStore extends AbstractStore {
       },
     });
     this.#client = options.client;
-    const send = (operations: KeyOperation[]) => this.#send(operations);
-    const shared = { send, isolate: isOneOperationsFault };
+    const shared = { requests: REQUESTS, isolate: isOneOperationsFault };
     this.#reads = new Batcher({
       ...shared,
+      send: async operations => {
+        const answers = await this.#send(operations);
+        return answers.map(({ response_range }) => this.#recordOf(response_range.kvs[0]));
+      },
       repeatKeys: true,
-      limits: () => ({
-        items: Math.min(MAX_TXN_OPERATIONS, this.#answers.records),
-        bytes: MAX_TXN_BYTES,
-        requests: READ_REQUESTS,
-      }),
+      limits: () => ({ items: Math.min(MAX_TXN_OPERATIONS, this.#answers.records), bytes: MAX_TXN_BYTES }),
     });
     this.#writes = new Batcher({
       ...shared,
+      send: operations => this.#send(operations),
       repeatKeys: false,
-      limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: MAX_TXN_BYTES, requests: WRITE_REQUESTS }),
+      limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: MAX_TXN_BYTES }),
     });
-    this.#leases = new LeaseWindows(async (ID, TTL, operation) => {
+    this.#leases = new LeaseWindows(this.prefix, async (ID, TTL, operation) => {
       try {
         await this.#client.leaseClient.leaseGrant({ ID, TTL }, callOptions(operation));
       } catch (error) {
@@ -104,23 +106,19 @@ export class EtcdStore extends AbstractStore {
     });
   }
 
-  protected override async _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
-    const answer = await this.#reads.add({ key, request: rangeOf(key), size: key.length, operation });
-    return this.#recordOf(answer.response_range.kvs[0]);
+  protected override _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
+    return this.#reads.add({ key, request: rangeOf(Buffer.from(key)), size: key.length, operation });
   }
 
-  protected override async _write(
+  protected override _write(
     key: string,
     record: StoredRecord,
     expected: Expected | undefined,
     operation: Operation,
   ): Promise<WriteResult> {
-    // Its revision stands for the version and for the expiry: a touch moves it as well.
-    const revision = expected && (this.#known.get(expected.seen)?.revision ?? NO_REVISION);
-    const written = await this.#put(key, record, revision, operation);
-    if (written.revision === undefined) return { written: false, current: written.current };
-    this.#known.set(record, { stored: record, revision: written.revision });
-    return { written: true };
+    // The revision stands for the version and for the expiry: a touch moves it as well.
+    const over = expected && (this.#known.get(expected.seen) ?? NEVER);
+    return this.#put(key, record, over, operation);
   }
 
   protected override async _extend(
@@ -129,26 +127,21 @@ export class EtcdStore extends AbstractStore {
     seen: StoredRecord | undefined,
     operation: Operation,
   ): Promise<boolean> {
-    const { expiresAt, slack } = extension;
     let current = seen && this.#known.get(seen)?.stored;
-    let revision = seen && this.#known.get(seen)?.revision;
-    if (!canExtend(current, extension)) {
-      // Not seen yet, or seen when it ended earlier or later: another may have touched it since.
-      current = await this._read(key, operation);
-      revision = this.#revisionOf(current);
-    }
+    // Not seen yet, or seen when it ended earlier or later: another may have touched it since.
+    if (!canExtend(current, extension)) current = await this._read(key, operation);
     // Ends when the put is accepted or the record is gone; each refusal means that another's write was accepted.
     while (canExtend(current, extension)) {
       operation.throwIfEnded();
+      const { expiresAt, slack } = extension;
       const stored: StoredRecord = { ...current, expiresAt, slack };
-      const written = await this.#put(key, stored, revision, operation);
-      if (written.revision !== undefined) {
+      const result = await this.#put(key, stored, this.#known.get(current), operation);
+      if (result.written) {
         // Only if it is still the record that was seen: else its next save must find out that it changed.
-        if (seen?.version === stored.version) this.#known.set(seen, { stored, revision: written.revision });
+        if (seen?.version === stored.version) this.#known.set(seen, this.#known.get(stored) as Known);
         return true;
       }
-      current = written.current;
-      revision = this.#revisionOf(current);
+      current = result.current;
     }
     return false;
   }
@@ -181,47 +174,50 @@ export class EtcdStore extends AbstractStore {
     }
   }
 
-  /** Puts a record under the lease of its window, if the key still has `revision`; else returns what it has. */
-  async #put(
+  /** Puts a record under the lease of its window, if `over` is still stored there; else returns what is. */
+  #put(
     key: string,
     record: StoredRecord,
-    revision: string | undefined,
+    over: Pick<Known, "revision" | "lease"> | undefined,
     operation: Operation,
-  ): Promise<{ revision: string } | { revision: undefined; current: StoredRecord | undefined }> {
+  ): Promise<WriteResult> {
     const value = Buffer.from(encodeRecord(record));
     const size = key.length + value.length + REQUEST_OVERHEAD_BYTES;
     if (size > MAX_REQUEST_BYTES)
       throw tooLarge(value.length, MAX_REQUEST_BYTES, "etcd's limit for a request");
     this.#answers.note(value.length);
-    const window = leaseWindowOf(this.prefix, key, record.expiresAt, this._now());
-    const send = async (attempt: number): Promise<IResponseOp> => {
-      const grant = await this.#leases.ensure(window, this._now(), operation);
-      const put: IRequestOp = { request_put: { key: Buffer.from(key), value, lease: window.id } };
-      const request = revision === undefined ? put : ifRevision(key, revision, put);
-      try {
-        return await this.#writes.add({ key, request, size, operation });
-      } catch (error) {
-        // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
-        if (!isLeaseMissing(error) || attempt > 1) throw error;
-        this.#leases.forget(window, grant);
-        return send(attempt + 1);
+    const now = this._now();
+    const lease = this.#leases.leaseOf(record.expiresAt, now, over?.lease);
+    const keyBytes = Buffer.from(key);
+    const put: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
+    const request = over === undefined ? put : ifRevision(keyBytes, over.revision, put);
+    const send = () => this.#writes.add({ key, request, size, operation });
+    const noted = (answer: IResponseOp): WriteResult => {
+      const txn = answer.response_txn;
+      if (txn !== undefined && !txn.succeeded) {
+        return { written: false, current: this.#recordOf(txn.responses[0]?.response_range.kvs[0]) };
       }
+      const { revision } = (txn?.responses[0] ?? answer).response_put.header;
+      this.#known.set(record, { stored: record, revision, lease: lease.id });
+      return { written: true };
     };
-    const answer = await send(1);
-    if (answer.response_put) return { revision: answer.response_put.header.revision };
-    const { succeeded, responses } = answer.response_txn;
-    if (succeeded) return { revision: (responses[0] as IResponseOp).response_put.header.revision };
-    return { revision: undefined, current: this.#recordOf(responses[0]?.response_range.kvs[0]) };
+    const missing = this.#leases.ensure(lease, now, operation);
+    const { grant } = lease;
+    const sent = missing === undefined ? send() : missing.then(send);
+    return sent.then(noted, async error => {
+      if (!isLeaseMissing(error)) throw error;
+      // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
+      this.#leases.forget(lease, grant);
+      await this.#leases.ensure(lease, this._now(), operation);
+      return noted(await send());
+    });
   }
 
   async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
     const options = callOptions(...operations.map(({ operation }) => operation));
     const [first, ...more] = operations as [KeyOperation, ...KeyOperation[]];
     try {
-      if (more.length === 0 && first.request.request_txn !== undefined) {
-        const answer = await this.#client.kv.txn(first.request.request_txn, options);
-        return [{ response_txn: answer } as IResponseOp];
-      }
+      if (more.length === 0) return [await this.#sendOne(first.request, options)];
       const answer = await this.#client.kv.txn(
         { success: operations.map(({ request }) => request) },
         options,
@@ -239,16 +235,26 @@ export class EtcdStore extends AbstractStore {
     }
   }
 
+  /** By itself an operation takes less than in a transaction. */
+  async #sendOne(request: IRequestOp, options: CallOptions): Promise<IResponseOp> {
+    const { kv } = this.#client;
+    const { request_range, request_put, request_delete_range, request_txn } = request;
+    if (request_range) return { response_range: await kv.range(request_range, options) } as IResponseOp;
+    if (request_put) return { response_put: await kv.put(request_put, options) } as IResponseOp;
+    if (request_delete_range) {
+      return { response_delete_range: await kv.deleteRange(request_delete_range, options) } as IResponseOp;
+    }
+    return { response_txn: await kv.txn(request_txn as ITxnRequest, options) } as IResponseOp;
+  }
+
   #recordOf(kv: IKeyValue | undefined): StoredRecord | undefined {
     if (kv === undefined) return undefined;
     this.#answers.note(kv.value.length);
     const record = decodeRecord(kv.value.toString());
-    if (record !== UNREADABLE) this.#known.set(record, { stored: record, revision: kv.mod_revision });
+    if (record !== UNREADABLE) {
+      this.#known.set(record, { stored: record, revision: kv.mod_revision, lease: kv.lease });
+    }
     return record;
-  }
-
-  #revisionOf(record: StoredRecord | undefined): string | undefined {
-    return record && this.#known.get(record)?.revision;
   }
 }
 
@@ -260,15 +266,15 @@ function isEtcd3(value: unknown): boolean {
   return hasServices && !client?.prefix?.length;
 }
 
-function rangeOf(key: string): IRequestOp {
-  return { request_range: { key: Buffer.from(key) } };
+function rangeOf(key: Buffer): IRequestOp {
+  return { request_range: { key } };
 }
 
 /** Does `request` if the key has not been written since `revision`, else reads it. */
-function ifRevision(key: string, revision: string, request: IRequestOp): IRequestOp {
+function ifRevision(key: Buffer, revision: string, request: IRequestOp): IRequestOp {
   return {
     request_txn: {
-      compare: [{ key: Buffer.from(key), target: "Mod", result: "Equal", mod_revision: revision }],
+      compare: [{ key, target: "Mod", result: "Equal", mod_revision: revision }],
       success: [request],
       failure: [rangeOf(key)],
     },
@@ -285,7 +291,7 @@ function endOfPrefix(start: string): Buffer {
 }
 
 /** Lets gRPC give up when nobody waits any more. */
-function callOptions(...operations: Operation[]) {
+function callOptions(...operations: Operation[]): CallOptions {
   return { deadline: Operation.clientDeadline(operations) };
 }
 

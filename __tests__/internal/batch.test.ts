@@ -38,7 +38,8 @@ function scripted(options: Partial<BatchOptions<Item, string>> = {}, limits = {}
         const succeed = () => resolve(names.map(name => name.toUpperCase()));
         sent.push({ names, succeed, fail: reject });
       }),
-    limits: () => ({ items: 100, bytes: 1000, requests: 4, ...limits }),
+    limits: () => ({ items: 100, bytes: 1000, ...limits }),
+    requests: 4,
     repeatKeys: true,
     isolate: () => false,
     ...options,
@@ -72,10 +73,34 @@ describe("Batcher", () => {
     expect(await Promise.all(results)).toEqual(["A", "B", "C"]);
   });
 
-  it("sends a lone item at the end of its turn", async () => {
+  it("sends a lone item in its own turn if nothing is under way", async () => {
+    const { add, sent } = scripted();
+    void add("a");
+    expect(sent).toEqual([]);
+    await new Promise<void>(resolve => process.nextTick(resolve));
+    expect(sent.map(({ names }) => names)).toEqual([["a"]]);
+  });
+
+  it("gathers what comes in one turn while something is under way", async () => {
     const { add, names } = scripted();
     void add("a");
-    expect(await names()).toEqual(["a"]);
+    await names();
+    for (const name of ["b", "c", "d"]) {
+      void add(name);
+      await new Promise<void>(resolve => process.nextTick(resolve));
+    }
+    expect(await names()).toEqual(["a", "b c d"]);
+  });
+
+  it("sends what waited together with what the answers set off", async () => {
+    const { add, names, sent } = scripted({ requests: 1 });
+    const [first] = add("a");
+    const next = first?.then(() => add("c"));
+    await names();
+    void add("b");
+    sent[0]?.succeed();
+    await next;
+    expect(await names()).toEqual(["a", "b c"]);
   });
 
   it("never joins an item to a request that is under way, even for the same key", async () => {
@@ -103,7 +128,7 @@ describe("Batcher", () => {
   });
 
   it("has no more requests under way than the limit; what waits meanwhile goes out together", async () => {
-    const { add, names, sent, finish } = scripted({}, { requests: 2 });
+    const { add, names, sent, finish } = scripted({ requests: 2 });
     for (const name of ["a", "b", "c", "d", "e"]) {
       void add(name);
       await turn();
@@ -115,7 +140,7 @@ describe("Batcher", () => {
   });
 
   it("counts a request that failed as ended", async () => {
-    const { add, names, sent } = scripted({}, { requests: 1 });
+    const { add, names, sent } = scripted({ requests: 1 });
     const [first] = add("a");
     await names();
     void add("b");
@@ -125,8 +150,8 @@ describe("Batcher", () => {
   });
 
   it("asks for the limits anew before each request", async () => {
-    const limits = { items: 1, bytes: 1000, requests: 1 };
-    const { add, names, sent } = scripted({ limits: () => limits });
+    const limits = { items: 1, bytes: 1000 };
+    const { add, names, sent } = scripted({ limits: () => limits, requests: 1 });
     void add("a", "b", "c");
     expect(await names()).toEqual(["a"]);
     limits.items = 2;
@@ -135,7 +160,7 @@ describe("Batcher", () => {
   });
 
   it("does not send items whose caller no longer waits", async () => {
-    const { add, names, sent } = scripted({}, { requests: 1 });
+    const { add, names, sent } = scripted({ requests: 1 });
     const items = ["a", "b", "c"].map(name => new Item(name));
     void add(...items.slice(0, 2));
     for (const item of items.slice(1)) item.operation.ended = true;
@@ -186,7 +211,7 @@ describe("Batcher", () => {
     });
 
     it("lets no item overtake an earlier one of its key that did not fit", async () => {
-      const { add, names, finish } = scripted({ repeatKeys: false }, { bytes: 10, requests: 1 });
+      const { add, names, finish } = scripted({ repeatKeys: false, requests: 1 }, { bytes: 10 });
       void add(new Item("a", "a", 9), new Item("b1", "b", 2), new Item("b2", "b", 1), new Item("c", "c", 1));
       expect(await names()).toEqual(["a c"]);
       await finish();
@@ -235,7 +260,7 @@ describe("Batcher", () => {
     });
 
     it("goes on with what waits, with no more requests under way than the limit", async () => {
-      const { add, names, sent } = scripted({ isolate: () => true }, { requests: 1 });
+      const { add, names, sent } = scripted({ isolate: () => true, requests: 1 });
       const results = Promise.allSettled(add("a", "b"));
       await names();
       const [waiting] = add("c");

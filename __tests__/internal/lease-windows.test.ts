@@ -1,26 +1,22 @@
 import { GRACE_MS } from "../../lib/internal/expiry.js";
-import {
-  LEASE_SHARDS,
-  type LeaseWindow,
-  LeaseWindows,
-  leaseSeconds,
-  leaseWindowOf,
-} from "../../lib/internal/lease-windows.js";
+import { type Lease, LeaseWindows, leaseSeconds, MAX_LEASE_KEYS } from "../../lib/internal/lease-windows.js";
 import { Operation } from "../../lib/internal/operation.js";
 
 const START = 1_700_000_000_000;
-const keys = Array.from({ length: 1000 }, (_, index) => `sess:sid-${index}`);
 
-/** The windows of sessions of one lifetime that begin 100 ms apart, for `span` milliseconds. */
-function windowsOver(span: number, lifetimeMs: number, key = "sess:sid"): LeaseWindow[] {
-  const windows: LeaseWindow[] = [];
-  for (let now = START; now < START + span; now += 100) {
-    windows.push(leaseWindowOf("sess:", key, now + lifetimeMs, now));
-  }
-  return windows;
+function windowsOf(prefix = "sess:"): LeaseWindows {
+  return new LeaseWindows(prefix, async () => {});
 }
 
-describe("leaseWindowOf", () => {
+/** The leases of sessions of one lifetime that begin 100 ms apart, for `span` milliseconds. */
+function leasesOver(span: number, lifetimeMs: number): Lease[] {
+  const windows = windowsOf();
+  const leases: Lease[] = [];
+  for (let now = START; now < START + span; now += 100) leases.push(windows.leaseOf(now + lifetimeMs, now));
+  return leases;
+}
+
+describe("leaseOf", () => {
   it.each([
     [0.005, 1],
     [10, 1],
@@ -35,7 +31,7 @@ describe("leaseWindowOf", () => {
     [86_400, 60],
     [31_536_000, 60],
   ])("gives sessions of %d s windows of %d s, end to end", (lifetime, window) => {
-    const ends = new Set(windowsOver(10 * window * 1000, lifetime * 1000).map(({ endsAt }) => endsAt));
+    const ends = new Set(leasesOver(10 * window * 1000, lifetime * 1000).map(({ endsAt }) => endsAt));
     const [first, ...more] = ends;
     expect(more.length).toBeGreaterThanOrEqual(9);
     expect([...more]).toEqual(more.map((_, index) => (first as number) + (index + 1) * window * 1000));
@@ -45,7 +41,7 @@ describe("leaseWindowOf", () => {
     for (let lifetimeMs = 1; lifetimeMs < 1e11; lifetimeMs = Math.ceil(lifetimeMs * 1.7)) {
       const windowMs = Math.max(1000, Math.min(60_000, lifetimeMs * 0.05));
       for (let now = START; now < START + 1e6; now += 98_765) {
-        const { endsAt } = leaseWindowOf("sess:", "sess:sid", now + lifetimeMs, now);
+        const { endsAt } = windowsOf().leaseOf(now + lifetimeMs, now);
         expect(endsAt - (now + lifetimeMs)).toBeGreaterThanOrEqual(0);
         expect(endsAt - (now + lifetimeMs)).toBeLessThan(windowMs);
       }
@@ -53,49 +49,73 @@ describe("leaseWindowOf", () => {
   });
 
   it("gives a session that expires at the very end of a window that window", () => {
-    expect(leaseWindowOf("sess:", "sess:sid", 1_700_000_040_000, START).endsAt).toBe(1_700_000_040_000);
+    expect(windowsOf().leaseOf(1_700_000_040_000, START).endsAt).toBe(1_700_000_040_000);
   });
 
   it("gives a session whose expiry is past a window too", () => {
-    const { endsAt } = leaseWindowOf("sess:", "sess:sid", START - 5000, START);
-    expect(endsAt).toBe(START - 5000);
+    expect(windowsOf().leaseOf(START - 5000, START).endsAt).toBe(START - 5000);
   });
 
-  it("gives the sessions of one window as many leases as there are shards, of about the same size", () => {
+  it("gives the sessions of one window one lease, and further ones when it has as many keys as it may", () => {
+    const windows = windowsOf();
     const counts = new Map<string, number>();
-    for (const key of keys) {
-      const { id } = leaseWindowOf("sess:", key, START + 86_400_000, START);
+    for (let session = 0; session < 3 * MAX_LEASE_KEYS; session++) {
+      const { id } = windows.leaseOf(START + 86_400_000, START);
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
-    expect(counts.size).toBe(LEASE_SHARDS);
-    for (const count of counts.values()) expect(count).toBeGreaterThan(keys.length / LEASE_SHARDS / 2);
+    expect([...counts.values()]).toEqual([MAX_LEASE_KEYS, MAX_LEASE_KEYS, MAX_LEASE_KEYS]);
+  });
+
+  it("leaves a session on its lease if that will do, and does not count it again", () => {
+    const windows = windowsOf();
+    const expiresAt = START + 86_400_000;
+    const { id } = windows.leaseOf(expiresAt, START);
+    for (let touch = 0; touch < 2 * MAX_LEASE_KEYS; touch++) {
+      expect(windows.leaseOf(expiresAt + 1, START, id).id).toBe(id);
+    }
+    for (let session = 1; session < MAX_LEASE_KEYS; session++) windows.leaseOf(expiresAt, START);
+    const next = windows.leaseOf(expiresAt, START);
+    expect(next.id).not.toBe(id);
+    // Also on one that takes no more.
+    expect(windows.leaseOf(expiresAt, START, id).id).toBe(id);
+    expect(windows.leaseOf(expiresAt + 60_000, START, id).endsAt).toBe(next.endsAt + 60_000);
   });
 
   it("gives other prefixes, other windows and other window sizes other leases", () => {
-    const windows = [
-      leaseWindowOf("sess:", "k", START + 86_400_000, START),
-      leaseWindowOf("user:", "k", START + 86_400_000, START),
-      leaseWindowOf("sess:", "k", START + 86_400_000 + 60_000, START),
-      leaseWindowOf("sess:", "k", START + 86_400_000, START + 86_400_000 - 600_000),
-      leaseWindowOf("sess:", "k", START + 86_400_000, START + 86_400_000 - 10_000),
+    const windows = windowsOf();
+    const leases = [
+      windows.leaseOf(START + 86_400_000, START),
+      windowsOf("user:").leaseOf(START + 86_400_000, START),
+      windows.leaseOf(START + 86_400_000 + 60_000, START),
+      windows.leaseOf(START + 86_400_000, START + 86_400_000 - 600_000),
+      windows.leaseOf(START + 86_400_000, START + 86_400_000 - 10_000),
     ];
-    expect(new Set(windows.map(({ id }) => id)).size).toBe(windows.length);
+    expect(new Set(leases.map(({ id }) => id)).size).toBe(leases.length);
   });
 
-  it("computes the id from prefix, window and key alone, so that processes of any release share leases", () => {
-    const { id } = leaseWindowOf("sess:", "sess:sid-1", START + 86_400_000, START);
-    expect(id).toBe("1375663108013992785");
-    expect(leaseWindowOf("sess:", "sess:sid-1", START + 86_400_001, START + 5000).id).toBe(id);
+  it("computes the id from prefix and window alone, so that processes of any release share leases", () => {
+    const { id } = windowsOf().leaseOf(START + 86_400_000, START);
+    expect(id).toBe("4671470221068411351");
+    expect(windowsOf().leaseOf(START + 86_400_001, START + 5000).id).toBe(id);
   });
 
   it("gives ids that are positive 63-bit integers, and no two windows the same", () => {
-    const ids = windowsOver(1_000_000, 1000).map(({ id }) => id);
-    for (const id of ids) {
+    const leases = leasesOver(1_000_000, 1000);
+    for (const { id } of leases) {
       expect(id).toMatch(/^[1-9]\d*$/);
       expect(BigInt(id)).toBeLessThan(2n ** 63n);
     }
-    const windows = new Set(windowsOver(1_000_000, 1000).map(({ endsAt }) => endsAt));
-    expect(new Set(ids).size).toBe(windows.size);
+    const windows = new Set(leases.map(({ endsAt }) => endsAt));
+    expect(new Set(leases.map(({ id }) => id)).size).toBe(windows.size);
+  });
+
+  it("keeps in mind only windows that are not over", () => {
+    const windows = windowsOf();
+    const first = windows.leaseOf(START + 60_000, START);
+    const second = windows.leaseOf(START + 120_000, START);
+    windows.leaseOf(START + 180_000, first.endsAt);
+    expect(windows.leaseOf(START + 120_000, START)).toBe(second);
+    expect(windows.leaseOf(START + 60_000, START)).not.toBe(first);
   });
 });
 
@@ -113,38 +133,46 @@ describe("leaseSeconds", () => {
   });
 });
 
-describe("LeaseWindows", () => {
-  const window = { id: "1", endsAt: START + 60_000 };
-  const other = { id: "2", endsAt: START + 120_000 };
+describe("ensure", () => {
   const operation = new Operation(60_000);
 
   /** Leases with a record of what was granted, and grants that the test ends. */
   function scripted() {
     const grants: { id: string; seconds: number; succeed(): void; fail(error: Error): void }[] = [];
-    const leases = new LeaseWindows(
+    const windows = new LeaseWindows(
+      "sess:",
       (id, seconds) => new Promise((succeed, fail) => grants.push({ id, seconds, succeed, fail })),
     );
-    return { leases, grants, ensure: (which = window, now = START) => leases.ensure(which, now, operation) };
+    const lease = windows.leaseOf(START + 86_400_000, START);
+    const other = windows.leaseOf(START + 86_460_000, START);
+    return {
+      windows,
+      grants,
+      lease,
+      other,
+      ensure: async (which = lease) => windows.ensure(which, START, operation),
+    };
   }
 
   it("grants a lease once, however many ask for it at the same moment, and all wait for it", async () => {
-    const { grants, ensure } = scripted();
+    const { windows, grants, lease, ensure } = scripted();
     const done: number[] = [];
     const asked = [1, 2, 3].map(index => ensure().then(() => done.push(index)));
     await Promise.resolve();
-    expect(grants).toMatchObject([{ id: "1", seconds: 60 + GRACE_MS / 1000 }]);
+    expect(grants).toMatchObject([{ id: lease.id, seconds: leaseSeconds(lease.endsAt, START) }]);
     expect(done).toEqual([]);
     grants[0]?.succeed();
     await Promise.all(asked);
-    await ensure();
+    // There, as far as this process knows: nothing to wait for.
+    expect(windows.ensure(lease, START, operation)).toBeUndefined();
     expect(grants).toHaveLength(1);
   });
 
   it("grants the leases of different windows at the same time", () => {
-    const { grants, ensure } = scripted();
-    void ensure(window);
+    const { grants, lease, other, ensure } = scripted();
+    void ensure(lease);
     void ensure(other);
-    expect(grants.map(({ id }) => id)).toEqual(["1", "2"]);
+    expect(grants.map(({ id }) => id)).toEqual([lease.id, other.id]);
   });
 
   it("fails all who waited for a grant that failed, and tries again for the next", async () => {
@@ -161,28 +189,19 @@ describe("LeaseWindows", () => {
   });
 
   it("grants a forgotten lease again", async () => {
-    const { leases, grants, ensure } = scripted();
+    const { windows, grants, lease, ensure } = scripted();
     const first = ensure();
     grants[0]?.succeed();
-    const lost = await first;
-    leases.forget(window, lost);
+    await first;
+    const { grant } = lease;
+    windows.forget(lease, grant);
     const again = ensure();
     grants[1]?.succeed();
     await again;
     expect(grants).toHaveLength(2);
     // Another who used the lost one finds out later.
-    leases.forget(window, lost);
+    windows.forget(lease, grant);
     await ensure();
     expect(grants).toHaveLength(2);
-  });
-
-  it("keeps in mind only windows that are not over", async () => {
-    const { grants, ensure } = scripted();
-    void ensure(window);
-    void ensure(other, window.endsAt);
-    void ensure(other, window.endsAt);
-    expect(grants.map(({ id }) => id)).toEqual(["1", "2"]);
-    void ensure(window, window.endsAt);
-    expect(grants.map(({ id }) => id)).toEqual(["1", "2", "1"]);
   });
 });

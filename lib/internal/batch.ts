@@ -10,8 +10,10 @@ export interface Batchable {
 export interface BatchOptions<Item, Result> {
   /** Sends a batch and returns the results in the order of the items. */
   send(items: Item[]): Promise<Result[]>;
-  /** How many items and bytes go into one request at most, and how many requests are under way at once. */
-  limits(): { items: number; bytes: number; requests: number };
+  /** How many items and bytes go into one request at most. */
+  limits(): { items: number; bytes: number };
+  /** How many requests are under way at once, at most. */
+  requests: number;
   /** Whether items of one key may be under way at once. If not, they are sent one after the other, in order. */
   repeatKeys: boolean;
   /** Whether an error may be the doing of one item, so that each is sent again by itself. */
@@ -28,7 +30,8 @@ interface Waiting<Item, Result> {
 
 /**
  * Gathers operations that wait at the same moment into one request: those of one turn of the event loop, and under
- * load those that come while earlier requests are under way. A lone operation is sent at the end of its turn.
+ * load those that come while earlier requests are under way. While nothing is under way, an operation waits for those
+ * of the same callback only.
  *
  * An item is sent after it was added, never joined to a request that is already under way: a read that joined an
  * earlier one could miss a write that finished in between.
@@ -47,65 +50,76 @@ export class Batcher<Item extends Batchable, Result> {
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, alone: false, resolve, reject });
-      this.#schedule();
+      this.#schedule(this.#requests === 0 ? process.nextTick : setImmediate);
     });
   }
 
-  #schedule(): void {
-    if (this.#scheduled || this.#waiting.length === 0) return;
+  #schedule(later: (flush: () => void) => void): void {
+    if (this.#scheduled || this.#waiting.length === 0 || this.#requests >= this.#options.requests) return;
     this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      const limits = this.#options.limits();
-      while (this.#requests < limits.requests) {
-        const batch = this.#take(limits.items, limits.bytes);
-        if (batch.length === 0) return;
-        this.#send(batch);
-      }
-    });
+    later(this.#flush);
   }
+
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    while (this.#requests < this.#options.requests) {
+      const { items, bytes } = this.#options.limits();
+      const batch = this.#take(items, bytes);
+      if (batch.length === 0) return;
+      this.#send(batch);
+    }
+  };
 
   #take(maxItems: number, maxBytes: number): Waiting<Item, Result>[] {
+    const { repeatKeys } = this.#options;
     const batch: Waiting<Item, Result>[] = [];
     const left: Waiting<Item, Result>[] = [];
-    // Those under way, and those that are left: a later item of the same key must not overtake it.
-    const taken = new Set(this.#keysUnderWay);
+    // A later item of the same key must not overtake one that is left.
+    const keysLeft = new Set<string>();
     let bytes = 0;
-    for (const waiting of this.#waiting) {
+    let next = 0;
+    for (; next < this.#waiting.length && batch.length < maxItems; next++) {
+      const waiting = this.#waiting[next] as Waiting<Item, Result>;
       const { item, alone } = waiting;
       const { key, size } = item;
       if (item.operation.ended) continue;
-      const joins = !alone && !batch[0]?.alone && batch.length < maxItems && bytes + size <= maxBytes;
-      if ((joins || batch.length === 0) && !taken.has(key)) {
+      const joins = !alone && !batch[0]?.alone && bytes + size <= maxBytes;
+      const taken = !repeatKeys && (this.#keysUnderWay.has(key) || keysLeft.has(key));
+      if ((joins || batch.length === 0) && !taken) {
         batch.push(waiting);
         bytes += size;
-      } else left.push(waiting);
-      if (!this.#options.repeatKeys) taken.add(key);
+        if (!repeatKeys) this.#keysUnderWay.add(key);
+      } else {
+        left.push(waiting);
+        if (!repeatKeys) keysLeft.add(key);
+      }
     }
-    this.#waiting = left;
+    this.#waiting = left.concat(this.#waiting.slice(next));
     return batch;
   }
 
   #send(batch: Waiting<Item, Result>[]): void {
     this.#requests += 1;
-    if (!this.#options.repeatKeys) for (const { item } of batch) this.#keysUnderWay.add(item.key);
-    this.#options
-      .send(batch.map(({ item }) => item))
-      .then(
-        results => {
-          for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
-        },
-        error => {
-          if (batch.length > 1 && this.#options.isolate(error)) {
-            // In front, so that they keep their place before later items of the same keys.
-            this.#waiting.unshift(...batch.map(waiting => ({ ...waiting, alone: true })));
-          } else for (const { reject } of batch) reject(error);
-        },
-      )
-      .finally(() => {
-        this.#requests -= 1;
-        for (const { item } of batch) this.#keysUnderWay.delete(item.key);
-        this.#schedule();
-      });
+    const ended = () => {
+      this.#requests -= 1;
+      if (!this.#options.repeatKeys) for (const { item } of batch) this.#keysUnderWay.delete(item.key);
+      // After the callers have gone on: what they add now goes along.
+      this.#schedule(setImmediate);
+    };
+    this.#options.send(batch.map(({ item }) => item)).then(
+      results => {
+        batch.forEach(({ resolve }, index) => {
+          resolve(results[index] as Result);
+        });
+        ended();
+      },
+      error => {
+        if (batch.length > 1 && this.#options.isolate(error)) {
+          // In front, so that they keep their place before later items of the same keys.
+          this.#waiting = batch.map(waiting => ({ ...waiting, alone: true })).concat(this.#waiting);
+        } else for (const { reject } of batch) reject(error);
+        ended();
+      },
+    );
   }
 }

@@ -13,28 +13,25 @@ import type { Operation } from "./operation.js";
 const WINDOW_SECONDS = [60, 30, 15, 5, 2, 1] as const;
 const WINDOW_SHARE_OF_LIFETIME = 0.05;
 
-/** Leases of one window: revoking a lease with very many keys holds up the server. */
-export const LEASE_SHARDS = 4;
+/**
+ * Keys that a process puts on one lease; further ones go on the next lease of the same window. etcd answers nothing
+ * while it revokes a lease, which takes 2 to 3 us for each key: 23 ms for 10,000 keys, 132 ms for 40,000.
+ */
+export const MAX_LEASE_KEYS = 5000;
 
 /** etcd refuses longer leases (`lease.MaxLeaseTTL`). */
 const MAX_LEASE_SECONDS = 9_000_000_000;
 
-/** A lease and when it may go, in epoch milliseconds. */
-export interface LeaseWindow {
+/** A lease, and what this process knows of it. */
+export interface Lease {
   /** A positive 63-bit integer, as a decimal. */
-  id: string;
-  endsAt: number;
-}
-
-/** The lease of a key that expires at `expiresAt`. The window ends at or after the expiry, by a window at most. */
-export function leaseWindowOf(start: string, key: string, expiresAt: number, now: number): LeaseWindow {
-  const share = ((expiresAt - now) / 1000) * WINDOW_SHARE_OF_LIFETIME;
-  const seconds = WINDOW_SECONDS.find(size => size <= share) ?? 1;
-  const index = Math.ceil(expiresAt / (seconds * 1000));
-  return {
-    id: leaseId(`${start}\n${seconds}\n${index}\n${shardOf(key)}`),
-    endsAt: index * seconds * 1000,
-  };
+  readonly id: string;
+  /** When it may go, in epoch milliseconds: at or after the expiry of its keys, by a window at most. */
+  readonly endsAt: number;
+  /** How many keys this process has put on it. */
+  keys: number;
+  /** Set while it is being granted, and then for as long as it is there as far as this process knows. */
+  grant: { readonly granted: Promise<void>; done: boolean } | undefined;
 }
 
 /** Seconds for which to grant a lease that is needed until the grace period after its window. At least 1. */
@@ -48,52 +45,81 @@ function leaseId(name: string): string {
   return String(BigInt.asUintN(63, hash) || 1n);
 }
 
-function shardOf(key: string): number {
-  let hash = 0;
-  for (let index = 0; index < key.length; index++) hash = (hash * 31 + key.charCodeAt(index)) | 0;
-  return (hash >>> 0) % LEASE_SHARDS;
-}
-
-/** A lease that was granted, or is being granted. */
-export interface LeaseGrant {
-  readonly endsAt: number;
-  readonly granted: Promise<void>;
-}
-
-/** Makes sure that leases exist before they are used: grants each once, however many ask at the same moment. */
+/** Chooses leases, and makes sure that they exist before they are used. */
 export class LeaseWindows {
+  readonly #start: string;
   readonly #grant: (id: string, seconds: number, operation: Operation) => Promise<void>;
-  readonly #grants = new Map<string, LeaseGrant>();
+  /** The leases of each window that is not over, by the number of the window. */
+  readonly #windows = new Map<number, [Lease, ...Lease[]]>();
 
-  /** @param grant - grants a lease; one that exists already counts as granted */
-  constructor(grant: (id: string, seconds: number, operation: Operation) => Promise<void>) {
+  /**
+   * @param start - what tells the leases of this store from those of others
+   * @param grant - grants a lease; one that exists already counts as granted
+   */
+  constructor(start: string, grant: (id: string, seconds: number, operation: Operation) => Promise<void>) {
+    this.#start = start;
     this.#grant = grant;
   }
 
-  /** Resolves when the lease exists, as far as this process knows. */
-  async ensure(window: LeaseWindow, now: number, operation: Operation): Promise<LeaseGrant> {
-    let grant = this.#grants.get(window.id);
-    if (grant === undefined) {
+  /**
+   * The lease for a key that expires at `expiresAt`.
+   *
+   * @param current - the id of the lease that the key is on, if that is known: it stays there if that will do
+   */
+  leaseOf(expiresAt: number, now: number, current?: string): Lease {
+    const share = ((expiresAt - now) / 1000) * WINDOW_SHARE_OF_LIFETIME;
+    const found = WINDOW_SECONDS.findIndex(size => size <= share);
+    const kind = found < 0 ? WINDOW_SECONDS.length - 1 : found;
+    const seconds = WINDOW_SECONDS[kind] as number;
+    const index = Math.ceil(expiresAt / (seconds * 1000));
+    const number = index * WINDOW_SECONDS.length + kind;
+    let leases = this.#windows.get(number);
+    const another = (shard: number): Lease => ({
+      id: leaseId(`${this.#start}\n${seconds}\n${index}\n${shard}`),
+      endsAt: index * seconds * 1000,
+      keys: 0,
+      grant: undefined,
+    });
+    if (leases === undefined) {
       this.#forgetPast(now);
-      const granted = this.#grant(window.id, leaseSeconds(window.endsAt, now), operation);
-      grant = { endsAt: window.endsAt, granted };
-      this.#grants.set(window.id, grant);
+      leases = [another(0)];
+      this.#windows.set(number, leases);
     }
-    try {
-      await grant.granted;
-    } catch (error) {
-      this.forget(window, grant);
-      throw error;
+    if (current !== undefined) {
+      const same = leases.find(({ id }) => id === current);
+      if (same !== undefined) return same;
     }
-    return grant;
+    let last = leases.at(-1) as Lease;
+    if (last.keys >= MAX_LEASE_KEYS) {
+      last = another(leases.length);
+      leases.push(last);
+    }
+    last.keys += 1;
+    return last;
+  }
+
+  /** Resolves when the lease exists, as far as this process knows; `undefined` if it does already. */
+  ensure(lease: Lease, now: number, operation: Operation): Promise<void> | undefined {
+    if (lease.grant === undefined) {
+      const granted = this.#grant(lease.id, leaseSeconds(lease.endsAt, now), operation);
+      const grant = { granted, done: false };
+      lease.grant = grant;
+      granted.then(
+        () => {
+          grant.done = true;
+        },
+        () => this.forget(lease, grant),
+      );
+    }
+    return lease.grant.done ? undefined : lease.grant.granted;
   }
 
   /** Says that a lease turned out to be missing, so that it is granted again, unless somebody else has done so. */
-  forget(window: LeaseWindow, grant: LeaseGrant): void {
-    if (this.#grants.get(window.id) === grant) this.#grants.delete(window.id);
+  forget(lease: Lease, grant: Lease["grant"]): void {
+    if (lease.grant === grant) lease.grant = undefined;
   }
 
   #forgetPast(now: number): void {
-    for (const [id, { endsAt }] of this.#grants) if (endsAt <= now) this.#grants.delete(id);
+    for (const [number, [{ endsAt }]] of this.#windows) if (endsAt <= now) this.#windows.delete(number);
   }
 }
