@@ -8,7 +8,7 @@ import { Clock } from "../lib/internal/conformance/clock.js";
 import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
 import { find, load, plain, sids, stored, storedExpiry } from "../lib/internal/conformance/sessions.js";
 import { LEASE_SHARDS } from "../lib/internal/lease-windows.js";
-import { loseAnswer, performTwice, trafficOfEtcd } from "./helpers/counting.js";
+import { loseAnswer, type Message, performTwice, trafficOfEtcd } from "./helpers/counting.js";
 import { etcdClient, startEtcd } from "./helpers/engines.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
@@ -508,6 +508,33 @@ describe("a lost answer", () => {
     await store.set("sid", session);
     expect(await stored(store, "sid")).toEqual({ user: "ann", theme: "dark", views: 1 });
   });
+
+  it.each([
+    ["that the client asks for again", (perform: () => Promise<Message>) => perform()],
+    ["that is reported", () => Promise.reject(lost)],
+  ])(
+    "%s, of a new session, does not bring that back when the first request arrives after its end",
+    async (_what, answer) => {
+      const store = open();
+      let first: () => Promise<Message> = () => Promise.reject();
+      traffic.next("txn", async perform => {
+        first = perform;
+        await perform();
+        return answer(perform);
+      });
+      await store.set("sid", plain({ user: "ann" })).catch(() => store.set("sid", plain({ user: "ann" })));
+      expect(await stored(store, "sid")).toEqual({ user: "ann" });
+      await store.destroy("sid");
+      // It hung in a member of the cluster until now.
+      await first();
+      expect(await store.get("sid")).toBeNull();
+      // And nobody else is held up by that.
+      const other = open({ client: raw });
+      expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["txn"]);
+      await other.set("other", plain({ views: 2 }));
+      expect((await other.all()).map(({ id }) => id).sort()).toEqual(["other", "sid"]);
+    },
+  );
 
   it("of a request that did not get through loses nothing either", async () => {
     const store = open();
