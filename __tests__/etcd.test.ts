@@ -8,7 +8,7 @@ import { Clock } from "../lib/internal/conformance/clock.js";
 import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
 import { find, load, plain, sids, stored, storedExpiry } from "../lib/internal/conformance/sessions.js";
 import { MAX_LEASE_KEYS } from "../lib/internal/lease-windows.js";
-import { loseAnswer, performTwice, trafficOfEtcd } from "./helpers/counting.js";
+import { loseAnswer, type Message, performTwice, trafficOfEtcd } from "./helpers/counting.js";
 import { etcdClient, startEtcd } from "./helpers/engines.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
@@ -118,8 +118,8 @@ describe("prefix", () => {
 describe("cost", () => {
   it("is one request for each get, set, touch and destroy when the lease of the window exists", async () => {
     const store = open();
-    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "put"]);
-    expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["put"]);
+    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "txn"]);
+    expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["txn"]);
     expect(await traffic.during(() => store.get("sid"))).toEqual(["range"]);
     const session = await load(store, "sid");
     session.views = 2;
@@ -139,7 +139,7 @@ describe("cost", () => {
     const requests = await traffic.during(async () => {
       for (const _round of [1, 2, 3]) for (const store of stores) await store.set("sid", plain());
     });
-    expect(requests).toEqual(["leaseGrant", "put", "leaseGrant", "put", "put", "put", "put", "put"]);
+    expect(requests).toEqual(["leaseGrant", "txn", "leaseGrant", "txn", "txn", "txn", "txn", "txn"]);
   });
 
   it("is a read more for a touch of a session that this process has not loaded", async () => {
@@ -248,14 +248,14 @@ describe("operations of the same moment", () => {
     const store = open();
     await store.set("sid", plain());
     const order: number[] = [];
-    traffic.next("put", async perform => {
+    traffic.next("txn", async perform => {
       await sleep(100);
       return perform();
     });
     const requests = await traffic.during(() =>
       Promise.all([1, 2, 3].map(views => store.set("sid", plain({ views })).then(() => order.push(views)))),
     );
-    expect(requests).toEqual(["put", "put", "put"]);
+    expect(requests).toEqual(["txn", "txn", "txn"]);
     expect(await stored(store, "sid")).toEqual({ views: 3 });
     expect(order).toEqual([1, 2, 3]);
   });
@@ -365,7 +365,7 @@ describe("leases", () => {
     await store.set("sid", plain());
     await raw.leaseClient.leaseRevoke({ ID: await leaseOf("sid") });
     const requests = await traffic.during(() => store.set("sid", plain({ user: "ann" })));
-    expect(requests).toEqual(["put", "leaseGrant", "put"]);
+    expect(requests).toEqual(["txn", "leaseGrant", "txn"]);
     expect(await stored(store, "sid")).toEqual({ user: "ann" });
   });
 
@@ -387,7 +387,7 @@ describe("leases", () => {
     const refused = { code: "ERR_STORE_UNAVAILABLE", cause: down };
     await expect(store.set("sid", plain())).rejects.toMatchObject(refused);
     expect(await store.get("sid")).toBeNull();
-    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "put"]);
+    expect(await traffic.during(() => store.set("sid", plain()))).toEqual(["leaseGrant", "txn"]);
     await find(store, "sid");
   });
 });
@@ -537,6 +537,33 @@ describe("a lost answer", () => {
     expect(await stored(store, "sid")).toEqual({ user: "ann", theme: "dark", views: 1 });
   });
 
+  it.each([
+    ["that the client asks for again", (perform: () => Promise<Message>) => perform()],
+    ["that is reported", () => Promise.reject(lost)],
+  ])(
+    "%s, of a new session, does not bring that back when the first request arrives after its end",
+    async (_what, answer) => {
+      const store = open();
+      let first: () => Promise<Message> = () => Promise.reject();
+      traffic.next("txn", async perform => {
+        first = perform;
+        await perform();
+        return answer(perform);
+      });
+      await store.set("sid", plain({ user: "ann" })).catch(() => store.set("sid", plain({ user: "ann" })));
+      expect(await stored(store, "sid")).toEqual({ user: "ann" });
+      await store.destroy("sid");
+      // It hung in a member of the cluster until now.
+      await first();
+      expect(await store.get("sid")).toBeNull();
+      // And nobody else is held up by that.
+      const other = open({ client: raw });
+      expect(await traffic.during(() => store.set("sid", plain({ views: 1 })))).toEqual(["txn"]);
+      await other.set("other", plain({ views: 2 }));
+      expect((await other.all()).map(({ id }) => id).sort()).toEqual(["other", "sid"]);
+    },
+  );
+
   it("of a request that did not get through loses nothing either", async () => {
     const store = open();
     await store.set("sid", plain());
@@ -576,7 +603,7 @@ describe("sizes", () => {
 
   it("says so, too, if it is only this server that takes less", async () => {
     const store = open();
-    traffic.next("put", () =>
+    traffic.next("txn", () =>
       Promise.reject(new Error("3 INVALID_ARGUMENT: etcdserver: request is too large")),
     );
     await expect(store.set("sid", plain())).rejects.toMatchObject({

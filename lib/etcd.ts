@@ -2,9 +2,10 @@ import type { Etcd3, IKeyValue, IRequestOp, IResponseOp, ITxnRequest } from "etc
 import { AbstractStore } from "./abstract-store.js";
 import { tooLarge } from "./errors.js";
 import { AnswerBudget } from "./internal/answer-budget.js";
+import { Attempts } from "./internal/attempts.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
 import { LeaseWindows } from "./internal/lease-windows.js";
-import { Operation } from "./internal/operation.js";
+import type { Operation } from "./internal/operation.js";
 import {
   canExtend,
   decodeRecord,
@@ -34,8 +35,16 @@ const MAX_TXN_BYTES = 1024 * 1024;
 
 const MAX_PAGE_RECORDS = 1000;
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** No key ever has that revision. */
 const NEVER = { revision: "-1", lease: "0" };
+
+/** What follows the prefix in the key of the fence: no key of a session ends like this. */
+const FENCE = "fence!";
+
+/** The revision of a key that does not exist. */
+const ABSENT = "0";
 
 /** Requests under way at once. More would not be faster, since each then gathers less. */
 const REQUESTS = 4;
@@ -69,6 +78,15 @@ export class EtcdStore extends AbstractStore {
   readonly #leases: LeaseWindows;
   readonly #known = new WeakMap<StoredRecord, Known>();
   readonly #answers = new AnswerBudget();
+  /**
+   * A put without a condition that etcd did not answer may still be on its way, in the queue of a member that hangs.
+   * When it arrives, the session may have been destroyed meanwhile, and would be back. So such puts are done only if a
+   * key, the fence, has the revision that it had when they were sent; and after one that may be late the fence is
+   * written before the next is acknowledged. In quiet times the key does not exist.
+   */
+  readonly #fenceKey: Buffer;
+  #fence = ABSENT;
+  #mayBeLate = false;
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: EtcdStoreOptions) {
@@ -81,6 +99,7 @@ export class EtcdStore extends AbstractStore {
       },
     });
     this.#client = options.client;
+    this.#fenceKey = Buffer.from(this.prefix + FENCE);
     const shared = { requests: REQUESTS, isolate: isOneOperationsFault };
     this.#reads = new Batcher({
       ...shared,
@@ -99,7 +118,7 @@ export class EtcdStore extends AbstractStore {
     });
     this.#leases = new LeaseWindows(this.prefix, async (ID, TTL, operation) => {
       try {
-        await this.#client.leaseClient.leaseGrant({ ID, TTL }, callOptions(operation));
+        await this.#client.leaseClient.leaseGrant({ ID, TTL }, new Attempts([operation]).callOptions);
       } catch (error) {
         if (!messageOf(error).includes("lease already exists")) throw error;
       }
@@ -160,7 +179,8 @@ export class EtcdStore extends AbstractStore {
     for (;;) {
       const range = () => {
         const limit = Math.min(MAX_PAGE_RECORDS, this.#answers.records);
-        return this.#client.kv.range({ key: from, range_end: end, limit }, callOptions(operation()));
+        const { callOptions } = new Attempts([operation()]);
+        return this.#client.kv.range({ key: from, range_end: end, limit }, callOptions);
       };
       const { kvs, more } = await range().catch(error => {
         if (!isAnswerTooLarge(error)) throw error;
@@ -214,14 +234,15 @@ export class EtcdStore extends AbstractStore {
   }
 
   async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
-    const options = callOptions(...operations.map(({ operation }) => operation));
     const [first, ...more] = operations as [KeyOperation, ...KeyOperation[]];
+    const requests = operations.map(({ request }) => request);
     try {
-      if (more.length === 0) return [await this.#sendOne(first.request, options)];
-      const answer = await this.#client.kv.txn(
-        { success: operations.map(({ request }) => request) },
-        options,
-      );
+      if (requests.some(({ request_put }) => request_put)) {
+        return await this.#sendFenced(requests, operations);
+      }
+      const { callOptions } = new Attempts(operations.map(({ operation }) => operation));
+      if (more.length === 0) return [await this.#sendOne(first.request, callOptions)];
+      const answer = await this.#client.kv.txn({ success: requests }, callOptions);
       return answer.responses;
     } catch (error) {
       if (more.length === 0 && messageOf(error).includes("request is too large")) {
@@ -238,13 +259,42 @@ export class EtcdStore extends AbstractStore {
   /** By itself an operation takes less than in a transaction. */
   async #sendOne(request: IRequestOp, options: CallOptions): Promise<IResponseOp> {
     const { kv } = this.#client;
-    const { request_range, request_put, request_delete_range, request_txn } = request;
+    const { request_range, request_delete_range, request_txn } = request;
     if (request_range) return { response_range: await kv.range(request_range, options) } as IResponseOp;
-    if (request_put) return { response_put: await kv.put(request_put, options) } as IResponseOp;
     if (request_delete_range) {
       return { response_delete_range: await kv.deleteRange(request_delete_range, options) } as IResponseOp;
     }
     return { response_txn: await kv.txn(request_txn as ITxnRequest, options) } as IResponseOp;
+  }
+
+  /** For requests of which some are puts without a condition. */
+  async #sendFenced(success: IRequestOp[], operations: KeyOperation[]): Promise<IResponseOp[]> {
+    const waiting = operations.map(({ operation }) => operation);
+    // Ends when the fence is as expected; each refusal means that somebody wrote it.
+    for (;;) {
+      const attempts = new Attempts(waiting);
+      const compare = [
+        { key: this.#fenceKey, target: "Mod", result: "Equal", mod_revision: this.#fence } as const,
+      ];
+      const request = { compare, success, failure: [{ request_range: { key: this.#fenceKey } }] };
+      const answer = await this.#client.kv.txn(request, attempts.callOptions).catch(error => {
+        if (attempts.count > 1 || !isOneOperationsFault(error)) this.#mayBeLate = true;
+        throw error;
+      });
+      if (attempts.count > 1) this.#mayBeLate = true;
+      if (answer.succeeded) {
+        if (this.#mayBeLate) await this.#writeFence(waiting);
+        return answer.responses;
+      }
+      this.#fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? ABSENT;
+    }
+  }
+
+  async #writeFence(waiting: Operation[]): Promise<void> {
+    const { callOptions } = new Attempts(waiting);
+    const { header } = await this.#client.kv.put({ key: this.#fenceKey, value: NO_BYTES }, callOptions);
+    this.#fence = header.revision;
+    this.#mayBeLate = false;
   }
 
   #recordOf(kv: IKeyValue | undefined): StoredRecord | undefined {
@@ -288,11 +338,6 @@ function endOfPrefix(start: string): Buffer {
   // UTF-8 never has a byte 255, so the last byte can always be counted up.
   if (last >= 0) end.writeUInt8(end.readUInt8(last) + 1, last);
   return last < 0 ? Buffer.from([0]) : end;
-}
-
-/** Lets gRPC give up when nobody waits any more. */
-function callOptions(...operations: Operation[]): CallOptions {
-  return { deadline: Operation.clientDeadline(operations) };
 }
 
 function messageOf(error: unknown): string {

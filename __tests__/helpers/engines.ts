@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { Etcd3 } from "etcd3";
 
@@ -41,6 +42,18 @@ export function dynaliteClient(): DynamoDBClient {
   return dynamodb("DYNALITE_ENDPOINT");
 }
 
+/** Ports that are free now, as scripts/engines.mjs chooses them. */
+export async function freePorts(count: number): Promise<number[]> {
+  const code = `
+    import { freePort } from ${JSON.stringify(script)};
+    const ports = new Set();
+    while (ports.size < ${count}) ports.add(await freePort());
+    console.log(JSON.stringify([...ports]));
+  `;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code]);
+  return JSON.parse(stdout);
+}
+
 interface EtcdOptions {
   name?: string;
   dataDir?: string;
@@ -49,7 +62,7 @@ interface EtcdOptions {
   initialCluster?: string;
 }
 
-interface OwnEtcd {
+export interface OwnEtcd {
   endpoint: string;
   /** Of etcd itself, for `process.kill(pid, "SIGSTOP")` and the like. */
   pid: number;
