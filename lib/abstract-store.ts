@@ -1,7 +1,7 @@
 import { type Session, type SessionData, Store } from "express-session";
 import { StoreError } from "./errors.js";
 import { type Callback, type CallOptions, deliver, signalOf } from "./internal/bridge.js";
-import { SessionCodec } from "./internal/codec.js";
+import { type Decoded, SessionCodec } from "./internal/codec.js";
 import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expiry.js";
 import { digest, KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
@@ -88,7 +88,8 @@ export abstract class AbstractStore extends Store {
     this.#settings = settingsOf(new.target.name, options, ownRules, traits.touchAfter);
     this.prefix = this.#settings.prefix;
     this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix);
-    this.#codec = new SessionCodec(this.#settings.serializer, this.#keys, (sid, cause) =>
+    const { serializer, encryption } = this.#settings;
+    this.#codec = new SessionCodec(serializer, this.#keys, encryption, (sid, cause) =>
       this.#report("corrupt", { sidHash: digest(sid), cause } satisfies CorruptEvent),
     );
     this.#saveContext = {
@@ -320,15 +321,16 @@ export abstract class AbstractStore extends Store {
 
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
     if (record === undefined || this.#isOver(record, this.#settings.now())) return null;
-    const session = this.#codec.decode(key, record, sid);
-    return isPromise(session)
-      ? session.then(decoded => this.#remember(sid, key, record, decoded))
-      : this.#remember(sid, key, record, session);
+    const decoded = this.#codec.decode(key, record, sid);
+    return isPromise(decoded)
+      ? decoded.then(found => this.#remember(sid, key, record, found))
+      : this.#remember(sid, key, record, decoded);
   }
 
-  #remember<T extends SessionData | null>(sid: string, key: string, record: StoredRecord, session: T): T {
-    if (session !== null) this.#loaded.remember(session, sid, key, record, this.#codec.textOf(key, record));
-    return session;
+  #remember(sid: string, key: string, record: StoredRecord, found: Decoded | null): SessionData | null {
+    if (found === null) return null;
+    this.#loaded.remember(found.session, sid, key, record, found.text);
+    return found.session;
   }
 
   /** Whether a session has ended. Its record may be older than the option `absoluteTimeout`. */
@@ -454,9 +456,9 @@ export abstract class AbstractStore extends Store {
         if (this.#isOver(record, now)) continue;
         const sid = this.#codec.sidOf(key, record);
         const decoded = this.#codec.decode(key, record, sid ?? key);
-        const session = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
-        if (session === null || sid === undefined) continue;
-        yield [sid, session];
+        const found = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
+        if (found === null || sid === undefined) continue;
+        yield [sid, found.session];
         check?.();
       }
     }

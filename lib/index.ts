@@ -8,6 +8,7 @@ export {
 export { StoreError, type StoreErrorCode } from "./errors.js";
 export type { Callback, CallOptions } from "./internal/bridge.js";
 export type { Serializer } from "./internal/codec.js";
+export type { EncryptionOptions } from "./internal/encryption.js";
 export type { Operation } from "./internal/operation.js";
 export {
   type Awaitable,

@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import { StoreError } from "../errors.js";
+import type { Encryption } from "./encryption.js";
 import { refreshCookieExpiry } from "./expiry.js";
 import type { KeySpace } from "./keys.js";
 import type { Fields } from "./merge.js";
@@ -11,15 +12,28 @@ export interface Serializer {
   parse(data: string): Awaitable<unknown>;
 }
 
+/** A session, and the text that it was made of. */
+export interface Decoded {
+  session: SessionData;
+  text: string;
+}
+
 /** What stands between sessions and the data of their records. */
 export class SessionCodec {
   readonly #serializer: Serializer;
   readonly #keys: KeySpace;
+  readonly #encryption: Encryption | undefined;
   readonly #onCorrupt: (sid: string, cause: unknown) => void;
 
-  constructor(serializer: Serializer, keys: KeySpace, onCorrupt: (sid: string, cause: unknown) => void) {
+  constructor(
+    serializer: Serializer,
+    keys: KeySpace,
+    encryption: Encryption | undefined,
+    onCorrupt: (sid: string, cause: unknown) => void,
+  ) {
     this.#serializer = serializer;
     this.#keys = keys;
+    this.#encryption = encryption;
     this.#onCorrupt = onCorrupt;
   }
 
@@ -52,19 +66,26 @@ export class SessionCodec {
 
   /** The data of a record. The key of a long sid is a digest: its data begins with the sid, in a line of its own. */
   pack(key: string, sid: string, text: string): string {
-    return this.#keys.isDigest(key) ? `${JSON.stringify(sid)}\n${text}` : text;
+    const plain = this.#keys.isDigest(key) ? `${JSON.stringify(sid)}\n${text}` : text;
+    return this.#encryption === undefined ? plain : this.#encryption.seal(key, plain);
   }
 
-  /** The serialized session in the data of a record. */
+  #unpack(key: string, record: StoredRecord): string {
+    return this.#encryption === undefined ? record.data : this.#encryption.open(key, record.data);
+  }
+
+  /** The serialized session in the data of a record. @throws Error if it is encrypted and cannot be decrypted */
   textOf(key: string, record: StoredRecord): string {
-    return this.#keys.isDigest(key) ? record.data.slice(record.data.indexOf("\n") + 1) : record.data;
+    const plain = this.#unpack(key, record);
+    return this.#keys.isDigest(key) ? plain.slice(plain.indexOf("\n") + 1) : plain;
   }
 
   /** The sid of a record; `undefined` if it should be in the data and is not. */
   sidOf(key: string, record: StoredRecord): string | undefined {
     if (!this.#keys.isDigest(key)) return this.#keys.sidOf(key);
     try {
-      return JSON.parse(record.data.slice(0, Math.max(0, record.data.indexOf("\n"))));
+      const plain = this.#unpack(key, record);
+      return JSON.parse(plain.slice(0, Math.max(0, plain.indexOf("\n"))));
     } catch {
       return undefined;
     }
@@ -75,15 +96,16 @@ export class SessionCodec {
    *
    * @param name - what to call the session in the report: its sid, or its key if the sid is not known
    */
-  decode(key: string, record: StoredRecord, name: string): Awaitable<SessionData | null> {
+  decode(key: string, record: StoredRecord, name: string): Awaitable<Decoded | null> {
     if (record === UNREADABLE) return this.#corrupt(name, new TypeError("Not a record of this store"));
     try {
-      const fields = this.parse(this.textOf(key, record));
+      const text = this.textOf(key, record);
+      const fields = this.parse(text);
       return isPromise(fields)
         ? fields
-            .then(parsed => refreshed(parsed, record))
+            .then(parsed => decoded(parsed, text, record))
             .then(undefined, cause => this.#corrupt(name, cause))
-        : refreshed(fields, record);
+        : decoded(fields, text, record);
     } catch (cause) {
       return this.#corrupt(name, cause);
     }
@@ -95,10 +117,10 @@ export class SessionCodec {
   }
 }
 
-function refreshed(fields: Fields, record: StoredRecord): SessionData {
+function decoded(fields: Fields, text: string, record: StoredRecord): Decoded {
   const session = fields as unknown as SessionData;
   refreshCookieExpiry(session, record.expiresAt - record.slack);
-  return session;
+  return { session, text };
 }
 
 function checkString(text: unknown): string {

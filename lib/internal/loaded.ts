@@ -11,10 +11,12 @@ export interface Loaded {
   /** The expiry of what is stored, as far as is known: touches move it. */
   deadline: Deadline;
   /**
-   * The session as this request held it when it was loaded or last saved, serialized. Differs from what is stored
-   * after a merge: only what changed since this is this request's doing.
+   * The session as this request held it when it was loaded or last saved, serialized: only what changed since this is
+   * this request's doing.
    */
   held: string;
+  /** Whether what is stored differs from that: it is the outcome of a merge. */
+  isBehind: boolean;
   /**
    * When the session was to end when it was loaded, last saved or last touched. A cookie that says the same at the
    * next save is not this request's doing, and must not undo a touch by another.
@@ -82,6 +84,7 @@ export class LoadedSessions {
       record,
       deadline: record ?? NO_DEADLINE,
       held,
+      isBehind: false,
       sessionEnd: record && record.expiresAt - record.slack,
       unanswered: undefined,
       next: known?.owner === this ? known.next : known,
@@ -102,6 +105,7 @@ export class LoadedSessions {
     const loaded = this.find(from);
     if (loaded === undefined) return;
     const own = this.remember(to, loaded.sid, loaded.key, loaded.record, loaded.held);
+    own.isBehind = loaded.isBehind;
     own.deadline = loaded.deadline;
     own.sessionEnd = loaded.sessionEnd;
   }

@@ -5,6 +5,8 @@ export interface Rule {
   test(value: unknown): boolean;
   expected: string;
   required?: boolean;
+  /** Whether the value must not be shown in an error. */
+  secret?: boolean;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -36,6 +38,9 @@ export const rules = {
   },
 } satisfies Record<string, Rule>;
 
+/** Shown in place of a value that may be a secret. */
+const HIDDEN = Object.freeze({});
+
 /** The one wording for a wrong argument or option. `depth: -1` keeps clients and their credentials out of it. */
 export function misuse(name: string, expected: string, value: unknown): TypeError {
   const shown = inspect(value, { depth: -1, maxStringLength: 80, breakLength: Number.POSITIVE_INFINITY });
@@ -57,6 +62,8 @@ export function checkOptions(storeName: string, options: unknown, known: Record<
   }
   for (const [name, rule] of Object.entries(known)) {
     const value = (options as Record<string, unknown>)[name];
-    if (value === undefined ? rule.required : !rule.test(value)) throw misuse(name, rule.expected, value);
+    if (value === undefined ? rule.required : !rule.test(value)) {
+      throw misuse(name, rule.expected, rule.secret && value !== undefined ? HIDDEN : value);
+    }
   }
 }

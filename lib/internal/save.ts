@@ -115,7 +115,7 @@ export class Save {
 
   #run(held: string, latest: StoredRecord | undefined): Awaitable<SaveOutcome> {
     this.#operation.throwIfEnded();
-    const { codec, settings } = this.#context;
+    const { settings } = this.#context;
     const now = settings.now();
     const loaded = this.#loaded;
     const stored = loaded?.record;
@@ -133,9 +133,7 @@ export class Save {
       return this.#refused(stored, latest);
     }
     // After a merge the request holds less than what is stored.
-    return loaded.held === codec.textOf(this.#key, stored)
-      ? this.#write()
-      : this.#writeOnTopOf(stored, loaded);
+    return loaded.isBehind ? this.#writeOnTopOf(stored, loaded) : this.#write();
   }
 
   #remove(): Awaitable<SaveOutcome> {
@@ -181,6 +179,7 @@ export class Save {
       loaded.record = stored;
       loaded.deadline = stored;
       loaded.held = this.#held;
+      loaded.isBehind = this.#text !== this.#held;
       loaded.sessionEnd = this.#cookieEnd;
       loaded.unanswered = undefined;
     }
@@ -228,7 +227,7 @@ export class Save {
       );
     }
     const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(this.#held)]);
-    const { session, keys } = mergeSessions(base, mine, theirs as unknown as Fields);
+    const { session, keys } = mergeSessions(base, mine, theirs.session as unknown as Fields);
     const ownEnd = endOf(this.#deadline) === endOf(this.#ownDeadline);
     if (ownEnd && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
     this.#text = await codec.serialize(session);

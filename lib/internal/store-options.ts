@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import type { Serializer } from "./codec.js";
+import { Encryption, type EncryptionOptions, encryptionRule } from "./encryption.js";
 import type { ExpiryPolicy } from "./expiry.js";
 import { MAX_PREFIX_BYTES } from "./keys.js";
 import { checkOptions, misuse, type Rule, rules } from "./options.js";
@@ -34,6 +35,11 @@ export interface StoreOptions {
   serializer?: Serializer | undefined;
   /** Milliseconds within which every operation ends; for listings and `clear`, every page. @defaultValue `5000` */
   timeoutMs?: number | undefined;
+  /**
+   * Encrypts the sessions in the backend with AES-256-GCM. Expiry, version and time of creation stay readable; a
+   * record that no key opens is absent and reported by the event `corrupt`. @defaultValue none
+   */
+  encryption?: EncryptionOptions | undefined;
   /** The clock, in epoch milliseconds; for tests. @defaultValue `Date.now` */
   now?: (() => number) | undefined;
 }
@@ -46,6 +52,7 @@ export interface StoreSettings {
   disableTouch: boolean;
   serializer: Serializer;
   timeoutMs: number;
+  encryption: Encryption | undefined;
   now: () => number;
 }
 
@@ -78,6 +85,7 @@ const sharedRules: Record<keyof StoreOptions, Rule> = {
     expected: "an object with the functions `stringify` and `parse`",
   },
   timeoutMs: rules.milliseconds,
+  encryption: encryptionRule,
   now: rules.function,
 };
 
@@ -111,6 +119,7 @@ export function settingsOf(
     disableTouch,
     serializer: options.serializer ?? JSON,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    encryption: options.encryption && new Encryption(options.encryption),
     now: options.now ?? (() => Date.now()),
   };
 }
