@@ -43,10 +43,18 @@ export class SessionCodec {
       const text = this.#serializer.stringify(session);
       return isPromise(text)
         ? Promise.resolve(text).then(checkString).catch(failSerialize)
-        : checkString(text);
+        : this.#checkJson(checkString(text));
     } catch (error) {
       return failSerialize(error);
     }
+  }
+
+  /** A session's `toJSON` may give anything, and what is no object could not be read again. */
+  #checkJson(text: string): string {
+    if (this.#serializer === JSON && !text.startsWith("{")) {
+      throw new TypeError("The session's toJSON did not give an object");
+    }
+    return text;
   }
 
   /** What the serializer makes of a text. @throws what it throws, and a TypeError for what is not an object */

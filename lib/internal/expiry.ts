@@ -67,12 +67,17 @@ function ttlMs(session: SessionData, ttl: ExpiryPolicy["ttl"]): number {
 
 /** `cookie.expires` in epoch milliseconds; `undefined` if the session has none or it is no date. */
 export function cookieExpiry(session: SessionData): number | undefined {
-  const cookie = session.cookie as CookieFields | undefined;
-  const expires = cookie?.expires ?? cookie?._expires;
-  if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
-  const time =
-    typeof expires === "string" ? Date.parse(expires) : new Date(expires as Date | number).getTime();
-  return Number.isNaN(time) ? undefined : time;
+  try {
+    const cookie = session.cookie as CookieFields | undefined;
+    const expires = cookie?.expires ?? cookie?._expires;
+    if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
+    const time =
+      typeof expires === "string" ? Date.parse(expires) : new Date(expires as Date | number).getTime();
+    return Number.isNaN(time) ? undefined : time;
+  } catch {
+    // A symbol, or a getter or `valueOf` that throws.
+    return undefined;
+  }
 }
 
 /** A Cookie of express-session keeps `expires` as `_expires`: serializers that do not ask `toJSON` save it so. */

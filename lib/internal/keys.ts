@@ -31,8 +31,14 @@ export class KeySpace {
   }
 
   keyOf(sid: string): string {
+    // Encoded it would be no shorter.
+    if (sid.length > MAX_ENCODED_SID) return this.#digestKeyOf(sid);
     const encoded = ORDINARY.test(sid) ? sid : encode(sid);
-    return this.start + (encoded.length <= MAX_ENCODED_SID ? encoded : DIGEST_MARK + digest(sid));
+    return encoded.length <= MAX_ENCODED_SID ? this.start + encoded : this.#digestKeyOf(sid);
+  }
+
+  #digestKeyOf(sid: string): string {
+    return this.start + DIGEST_MARK + digest(sid);
   }
 
   /** Whether a key that begins with `start` is of this prefix, and not of one that is longer. */

@@ -3,7 +3,7 @@ import { StoreError } from "../errors.js";
 import type { SessionCodec } from "./codec.js";
 import { cookieExpiry, expiryOf, wantedEnd } from "./expiry.js";
 import type { Loaded } from "./loaded.js";
-import { type Fields, mergeSessions } from "./merge.js";
+import { type Fields, type Merged, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
 import {
   type Awaitable,
@@ -227,12 +227,24 @@ export class Save {
       );
     }
     const [base, mine] = await Promise.all([codec.fieldsOf(loaded.held), codec.fieldsOf(this.#held)]);
-    const { session, keys } = mergeSessions(base, mine, theirs.session as unknown as Fields);
+    const { session, keys } = merge(base, mine, theirs.session as unknown as Fields);
     const ownEnd = endOf(this.#deadline) === endOf(this.#ownDeadline);
     if (ownEnd && Object.hasOwn(mine, "cookie")) session.cookie = mine.cookie;
     this.#text = await codec.serialize(session);
     this.#contested = keys;
     return await this.#write();
+  }
+}
+
+function merge(base: Fields, mine: Fields, theirs: Fields): Merged {
+  try {
+    return mergeSessions(base, mine, theirs);
+  } catch (cause) {
+    throw new StoreError(
+      "ERR_SESSION_SERIALIZE",
+      "Another request changed the session, and the changes could not be merged: it is nested too deeply to be compared.",
+      { cause },
+    );
   }
 }
 

@@ -67,7 +67,23 @@ export function expiryTests(test: DefineTest): void {
     }
   });
 
-  const invalid = [new Date(Number.NaN), "tomorrow", "", {}, null, false, Number.NaN] as unknown as Date[];
+  const unreadable = {
+    valueOf: () => {
+      throw new Error("unreadable");
+    },
+  };
+  const noDates = [
+    new Date(Number.NaN),
+    "tomorrow",
+    "",
+    {},
+    null,
+    false,
+    Number.NaN,
+    Symbol("date"),
+    unreadable,
+  ];
+  const invalid = noDates as unknown as Date[];
   test("takes a cookie.expires that is no date for none", async ({ open, clock }) => {
     const store = await open({ ttl: 10 });
     await Promise.all(invalid.map((expires, index) => store.set(`sid-${index}`, plain({}, expires))));

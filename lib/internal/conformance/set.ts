@@ -83,6 +83,20 @@ export function setTests(test: DefineTest): void {
     });
   }
 
+  test("rejects a session whose toJSON gives no object with ERR_SESSION_SERIALIZE and leaves the record", async ({
+    open,
+  }) => {
+    const store = await open();
+    await store.set("sid", plain({ user: "ann" }));
+    for (const given of ["text", null, undefined, 1, []]) {
+      const lying = Object.assign(await load(store, "sid"), { toJSON: () => given });
+      for (const attempt of [lying, plain({ toJSON: () => given })]) {
+        await assert.rejects(store.set("sid", attempt), { code: "ERR_SESSION_SERIALIZE" });
+      }
+    }
+    assert.deepEqual(await stored(store, "sid"), { user: "ann" });
+  });
+
   test("gives the serializer's own error as cause of ERR_SESSION_SERIALIZE", async ({ open }) => {
     const cause = new Error("this serializer never works");
     const fail = () => {
