@@ -234,7 +234,7 @@ export class Save {
     const { version, expiresAt, createdAt } = record;
     const expected = { version, expiresBy: expiresAt, seen: record };
     const left = this.#context.versions.follow(version);
-    const moved = { data: "", version: left, expiresAt: MOVED, slack: 0, createdAt };
+    const moved = { data: "moved", version: left, expiresAt: MOVED, slack: 0, createdAt };
     const result = await this.#context.write(key, moved, expected, this.#operation);
     if (result.written) await this.#context.remove(key, this.#operation);
     return result;
