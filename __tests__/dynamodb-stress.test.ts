@@ -5,12 +5,12 @@ const endpoint = (variable: string) => String(process.env[variable]);
 describeDynamoDBStress({
   name: "dynalite",
   endpoint: endpoint("DYNALITE_ENDPOINT"),
-  requests: 2500,
-  listings: 6,
+  requests: 1500,
+  listings: 4,
 });
 describeDynamoDBStress({
   name: "DynamoDB Local",
   endpoint: endpoint("DYNAMODB_ENDPOINT"),
-  requests: 800,
-  listings: 5,
+  requests: 500,
+  listings: 4,
 });
