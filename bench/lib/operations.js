@@ -5,7 +5,7 @@ import { assertSession, inflate, MAX_AGE_MS, newSession, newSid } from "./sessio
 export const OPERATIONS = ["set new", "get", "set loaded", "touch", "destroy"];
 
 /** No more sessions at once than this: collecting the benchmark's own garbage would be what is measured. */
-const WORKING_SET = 512;
+const WORKING_SET = 1000;
 
 /** A contender from a session store, used with callbacks as express-session does. */
 export function fromStore(store, close = () => {}) {
