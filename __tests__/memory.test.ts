@@ -337,3 +337,21 @@ it("a process whose store is not closed exits by itself", () => {
   });
   expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: "saved\n" });
 });
+
+describe("a flood of sessions from one anonymous client", () => {
+  it("stays within the bounds, and sessions that are in use are not those that go", async () => {
+    const bounds = { max: 20_000, maxBytes: 20_000 * 300 };
+    const store = new MemoryStore({ ...bounds, cleanupInterval: 0 });
+    const used = Array.from({ length: 100 }, (_, index) => `used-${index}`);
+    for (const sid of used) await store.set(sid, { cookie: { originalMaxAge: null } });
+    for (let flood = 0; flood < 200_000; flood += 2000) {
+      const sids = Array.from({ length: 2000 }, (_, index) => `flood-${flood + index}`);
+      await Promise.all(sids.map(sid => store.set(sid, { cookie: { originalMaxAge: null } })));
+      // Each is asked for once while 2,000 others come: the least recently used ones go, and those are of the flood.
+      const found = await Promise.all(used.map(sid => store.get(sid)));
+      expect(found).not.toContain(null);
+      expect(await store.length()).toBeLessThanOrEqual(bounds.max);
+    }
+    await store.close();
+  });
+});

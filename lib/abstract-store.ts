@@ -18,7 +18,7 @@ import {
   UNREADABLE,
   type WriteResult,
 } from "./internal/record.js";
-import { type PendingWrite, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
+import { MOVED, type PendingWrite, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
 import { TimeSlice } from "./internal/time-slice.js";
 import { VersionSource } from "./internal/versions.js";
@@ -87,7 +87,7 @@ export abstract class AbstractStore extends Store {
     super();
     this.#settings = settingsOf(new.target.name, options, ownRules, traits.touchAfter);
     this.prefix = this.#settings.prefix;
-    this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix);
+    this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix, this.#settings.hashing);
     const { serializer, encryption } = this.#settings;
     this.#codec = new SessionCodec(serializer, this.#keys, encryption, (sid, cause) =>
       this.#report("corrupt", { sidHash: digest(sid), cause } satisfies CorruptEvent),
@@ -104,6 +104,7 @@ export abstract class AbstractStore extends Store {
         }
       },
       remove: (key, operation) => this.#guard(() => this._remove(key, operation)),
+      read: (key, operation) => this.#read(key, operation),
     };
   }
 
@@ -113,6 +114,8 @@ export abstract class AbstractStore extends Store {
   override get(sid: string, last?: CallOptions | Callback<SessionData | null>): unknown {
     return this.#run(last, operation => {
       const key = this.#keyOf(sid);
+      const former = this.#keys.formerKeyOf(sid);
+      if (former !== undefined) return this.#getEither(sid, key, former, operation);
       const record = this.#read(key, operation);
       return isPromise(record)
         ? record.then(found => this.#found(sid, key, found))
@@ -137,7 +140,11 @@ export abstract class AbstractStore extends Store {
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
     return this.#run(last, operation => {
       const key = this.#keyOf(sid);
-      const remove = () => this.#guard(() => this._remove(key, operation) as Awaitable<undefined>);
+      const others = [this.#keys.formerKeyOf(sid), this.#keys.listedKeyOf(sid)];
+      const keys = [key, ...others.filter(other => other !== undefined)];
+      const removal = () =>
+        keys.length === 1 ? this._remove(key, operation) : this._removeAll(keys, operation);
+      const remove = () => this.#guard(() => removal() as Awaitable<undefined>);
       // Not ahead of a save that is still under way: it could bring the session back.
       const before = this.#writes.get(key);
       const outcome = before === undefined ? remove() : after(before, remove);
@@ -327,6 +334,20 @@ export abstract class AbstractStore extends Store {
       : this.#remember(sid, key, record, decoded);
   }
 
+  /** While sessions move from plain to hashed keys. Read again in the end: it may have moved meanwhile. */
+  async #getEither(
+    sid: string,
+    key: string,
+    former: string,
+    operation: Operation,
+  ): Promise<SessionData | null> {
+    for (const place of [key, former, key]) {
+      const record = await this.#read(place, operation);
+      if (record !== undefined && record.expiresAt !== MOVED) return await this.#found(sid, place, record);
+    }
+    return null;
+  }
+
   #remember(sid: string, key: string, record: StoredRecord, found: Decoded | null): SessionData | null {
     if (found === null) return null;
     this.#loaded.remember(found.session, sid, key, record, found.text);
@@ -349,11 +370,29 @@ export abstract class AbstractStore extends Store {
       // A new session of a request: its next save must not bring it back if it is destroyed in between.
       loaded = this.#loaded.remember(session, sid, key, undefined, "");
     }
-    const save = new Save(this.#saveContext, operation, sid, key, session, loaded);
-    const before = this.#writes.get(key);
-    const outcome = before === undefined ? save.run() : after(before, latest => save.run(latest));
+    const movesTo = this.#keys.isHashing && loaded !== undefined ? this.#keyOf(sid) : key;
+    const save = new Save(this.#saveContext, operation, sid, key, session, loaded, movesTo);
+    const before = this.#writes.get(movesTo);
+    const run = (latest?: StoredRecord) => this.#replacing(loaded, sid, save.run(latest), operation);
+    const outcome = before === undefined ? run() : after(before, run);
     if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
-    return this.#queue(key, operation, outcome).then(reached => this.#reportOutcome(sid, reached));
+    return this.#queue(movesTo, operation, outcome).then(reached => this.#reportOutcome(sid, reached));
+  }
+
+  /** What is saved anew replaces what there may be under the key from before ids were hashed. */
+  #replacing(
+    loaded: Loaded | undefined,
+    sid: string,
+    outcome: Awaitable<SaveOutcome>,
+    operation: Operation,
+  ): Awaitable<SaveOutcome> {
+    const former = loaded === undefined ? this.#keys.formerKeyOf(sid) : undefined;
+    if (former === undefined) return outcome;
+    const remove = async (reached: SaveOutcome) => {
+      await this.#guard(() => this._remove(former, operation));
+      return reached;
+    };
+    return isPromise(outcome) ? outcome.then(remove) : remove(outcome);
   }
 
   /** Lets later writes of the key wait for this one. */
@@ -381,11 +420,19 @@ export abstract class AbstractStore extends Store {
     const known = this.#loaded.find(session);
     const seen = known?.sid === sid ? known : undefined;
     const key = seen === undefined ? this.#keyOf(sid) : seen.key;
-    const { disableTouch, expiry } = this.#settings;
-    if (disableTouch) return;
+    if (this.#settings.disableTouch) return;
     const record = seen?.record;
     if (record !== undefined) return this.#extend(key, session, record.createdAt, seen, operation);
-    if (expiry.absoluteTimeoutMs === undefined) return this.#extend(key, session, 0, undefined, operation);
+    const former = this.#keys.formerKeyOf(sid);
+    return former === undefined
+      ? this.#extendUnseen(key, session, operation)
+      : Promise.all([key, former].map(place => this.#extendUnseen(place, session, operation))).then(() => {});
+  }
+
+  #extendUnseen(key: string, session: SessionData, operation: Operation): Awaitable<void> {
+    if (this.#settings.expiry.absoluteTimeoutMs === undefined) {
+      return this.#extend(key, session, 0, undefined, operation);
+    }
     // How far it may be prolonged depends on when it began.
     return Promise.resolve(this.#read(key, operation)).then(
       stored => stored && this.#extend(key, session, stored.createdAt, undefined, operation),

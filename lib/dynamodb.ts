@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import type { DynamoDBDocumentClient, PutCommandInput } from "@aws-sdk/lib-dynamodb";
 import { AbstractStore } from "./abstract-store.js";
 import { StoreError, tooLarge } from "./errors.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
@@ -9,7 +9,14 @@ import { DynamoDBItems, type Item } from "./internal/dynamodb-items.js";
 import { Operation } from "./internal/operation.js";
 import { rules } from "./internal/options.js";
 import { requirePeer } from "./internal/peers.js";
-import type { Expected, Extension, ScannedRecord, StoredRecord, WriteResult } from "./internal/record.js";
+import {
+  ABSENT,
+  type Expected,
+  type Extension,
+  type ScannedRecord,
+  type StoredRecord,
+  type WriteResult,
+} from "./internal/record.js";
 import type { StoreOptions } from "./internal/store-options.js";
 
 const sdk = requirePeer<typeof import("@aws-sdk/client-dynamodb")>(
@@ -98,6 +105,7 @@ export class DynamoDBStore extends AbstractStore {
 
   readonly #client: DynamoDBDocumentClient;
   readonly #consistentRead: boolean;
+  readonly #ifAbsent: Pick<PutCommandInput, "ConditionExpression" | "ExpressionAttributeNames">;
   readonly #items: DynamoDBItems;
   readonly #reads: Batcher<Read, Item | undefined>;
 
@@ -121,6 +129,10 @@ export class DynamoDBStore extends AbstractStore {
     this.attributes = Object.freeze(withDefaults(options.attributes));
     this.#items = new DynamoDBItems(this.attributes);
     this.#consistentRead = options.consistentRead ?? true;
+    this.#ifAbsent = {
+      ConditionExpression: "attribute_not_exists(#id)",
+      ExpressionAttributeNames: { "#id": this.attributes.id },
+    };
     // A document client of our own over the injected one, so that its marshalling options do not matter. Over a copy
     // of its configuration, since lib-dynamodb writes ours into that.
     const { config, middlewareStack } = options.client as DynamoDBClient;
@@ -219,12 +231,18 @@ export class DynamoDBStore extends AbstractStore {
     const item = this.#items.itemOf(key, record);
     const size = this.#items.sizeOf(item);
     if (size > MAX_ITEM_BYTES) throw tooLarge(size, MAX_ITEM_BYTES, "DynamoDB's limit for an item");
-    const condition = expected && {
-      ConditionExpression: "#version = :version AND #expires <= :by",
-      ExpressionAttributeNames: { "#version": this.attributes.version, "#expires": this.attributes.expires },
-      ExpressionAttributeValues: { ":version": expected.version, ":by": expected.expiresBy },
-      ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
-    };
+    const condition =
+      expected === ABSENT
+        ? this.#ifAbsent
+        : expected && {
+            ConditionExpression: "#version = :version AND #expires <= :by",
+            ExpressionAttributeNames: {
+              "#version": this.attributes.version,
+              "#expires": this.attributes.expires,
+            },
+            ExpressionAttributeValues: { ":version": expected.version, ":by": expected.expiresBy },
+            ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
+          };
     const put = new lib.PutCommand({ TableName: this.tableName, Item: item, ...condition });
     try {
       await this.#client.send(put, { abortSignal: operation.signal });

@@ -7,6 +7,7 @@ import { type Batchable, Batcher } from "./internal/batch.js";
 import { LeaseWindows } from "./internal/lease-windows.js";
 import type { Operation } from "./internal/operation.js";
 import {
+  ABSENT,
   canExtend,
   decodeRecord,
   type Expected,
@@ -40,11 +41,14 @@ const NO_BYTES = Buffer.alloc(0);
 /** No key ever has that revision. */
 const NEVER = { revision: "-1", lease: "0" };
 
+/** The revision of a key that does not exist. */
+const NOTHING = { revision: "0", lease: "0" };
+
 /** What follows the prefix in the key of the fence: no key of a session ends like this. */
 const FENCE = "fence!";
 
 /** The revision of a key that does not exist. */
-const ABSENT = "0";
+const NO_FENCE = "0";
 
 /** Requests under way at once. More would not be faster, since each then gathers less. */
 const REQUESTS = 4;
@@ -85,7 +89,7 @@ export class EtcdStore extends AbstractStore {
    * written before the next is acknowledged. In quiet times the key does not exist.
    */
   readonly #fenceKey: Buffer;
-  #fence = ABSENT;
+  #fence = NO_FENCE;
   #mayBeLate = false;
 
   /** @throws TypeError for an unknown or ill-typed option */
@@ -136,8 +140,8 @@ export class EtcdStore extends AbstractStore {
     operation: Operation,
   ): Promise<WriteResult> {
     // The revision stands for the version and for the expiry: a touch moves it as well.
-    const over = expected && (this.#known.get(expected.seen) ?? NEVER);
-    return this.#put(key, record, over, operation);
+    const known = expected && (this.#known.get(expected.seen) ?? NEVER);
+    return this.#put(key, record, expected === ABSENT ? NOTHING : known, operation);
   }
 
   protected override async _extend(
@@ -286,7 +290,7 @@ export class EtcdStore extends AbstractStore {
         if (this.#mayBeLate) await this.#writeFence(waiting);
         return answer.responses;
       }
-      this.#fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? ABSENT;
+      this.#fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_FENCE;
     }
   }
 

@@ -4,6 +4,7 @@ import { GRACE_MS } from "./internal/expiry.js";
 import { LmdbFile, type Transaction } from "./internal/lmdb-file.js";
 import { rules } from "./internal/options.js";
 import {
+  ABSENT,
   canExtend,
   decodeRecord,
   type Expected,
@@ -105,6 +106,10 @@ export class FileStore extends AbstractStore {
       await this.#put(file, key, record, undefined);
       return WRITTEN;
     }
+    if (expected === ABSENT) {
+      if (await this.#put(file, key, record, null)) return WRITTEN;
+      return { written: false, current: readRecord(file, key) };
+    }
     let place = expected.seen.note as Place | undefined;
     for (;;) {
       // Not noted yet, or touched since: what is there now may still be what is expected.
@@ -138,15 +143,21 @@ export class FileStore extends AbstractStore {
   }
 
   /** Writes a record, unless another is in its place by now; returns whether it did, and notes where it is. */
-  async #put(file: LmdbFile, key: string, record: StoredRecord, place: Place | undefined): Promise<boolean> {
+  async #put(
+    file: LmdbFile,
+    key: string,
+    record: StoredRecord,
+    place: Place | null | undefined,
+  ): Promise<boolean> {
     const { expiresAt } = record;
     // A reminder that comes too early is moved later, but one that comes too late is of no use.
-    const keeps = place !== undefined && place.remindAt <= expiresAt;
+    const keeps = place != null && place.remindAt <= expiresAt;
     const remindAt = keeps ? place.remindAt : expiresAt;
     const next: Place = { revision: newRevision(), expiresAt, remindAt };
     const text = encodeEntry(record, next);
     const reminder = keeps ? undefined : reminderOf(remindAt, key);
-    if (!(await file.put(key, text, next.revision, place?.revision, reminder))) return false;
+    if (!(await file.put(key, text, next.revision, place === null ? null : place?.revision, reminder)))
+      return false;
     record.note = next;
     return true;
   }

@@ -9,8 +9,10 @@ export { StoreError, type StoreErrorCode } from "./errors.js";
 export type { Callback, CallOptions } from "./internal/bridge.js";
 export type { Serializer } from "./internal/codec.js";
 export type { EncryptionOptions } from "./internal/encryption.js";
+export type { HashIdsOptions } from "./internal/keys.js";
 export type { Operation } from "./internal/operation.js";
 export {
+  ABSENT,
   type Awaitable,
   canExtend,
   decodeRecord,

@@ -93,7 +93,7 @@ export class SessionCodec {
     if (!this.#keys.isDigest(key)) return this.#keys.sidOf(key);
     try {
       const plain = this.#unpack(key, record);
-      return JSON.parse(plain.slice(0, Math.max(0, plain.indexOf("\n"))));
+      return this.#keys.listed(JSON.parse(plain.slice(0, Math.max(0, plain.indexOf("\n")))));
     } catch {
       return undefined;
     }

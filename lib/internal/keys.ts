@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
+import type { Rule } from "./options.js";
 
 /*
  * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are; everything
@@ -14,23 +15,79 @@ const LONE_SURROGATE = /^[\ud800-\udfff]$/;
 /** `%` followed by these letters is never the code of a byte. */
 const LONE_SURROGATE_MARK = "%u";
 const DIGEST_MARK = "%h";
+const HASH_MARK = "%s";
+
+/** SHA-256 in base64url. */
+const LISTED_DIGEST = /^[A-Za-z0-9_-]{43}$/;
 
 /** Leaves room for the prefix below the smallest key limit of the backends (LMDB: 1,978 bytes). */
 const MAX_ENCODED_SID = 1024;
 export const MAX_PREFIX_BYTES = 512;
 
+/** The option `hashIds`. */
+export interface HashIdsOptions {
+  /** Makes the digests an HMAC with this secret, which cannot be changed later. @defaultValue none */
+  secret?: string | Uint8Array | undefined;
+  /**
+   * Whether sessions under keys from before are found, and moved at their next save. While it is true, a session that
+   * does not exist costs two reads more, and a removal one more. @defaultValue `true`
+   */
+  findPlain?: boolean | undefined;
+}
+
+export const hashIdsRule: Rule = {
+  test: isHashIds,
+  expected:
+    "a boolean, or an object with some of secret (a non-empty string or bytes) and findPlain (a boolean)",
+  secret: true,
+};
+
+function isHashIds(value: unknown): boolean {
+  if (typeof value === "boolean") return true;
+  if (typeof value !== "object" || value === null) return false;
+  const { secret, findPlain, ...others } = value as HashIdsOptions;
+  const isBytes = typeof secret === "string" || secret instanceof Uint8Array;
+  return (
+    (secret === undefined || (isBytes && secret.length > 0)) &&
+    (findPlain === undefined || typeof findPlain === "boolean") &&
+    Object.keys(others).length === 0
+  );
+}
+
 /** Turns sids into keys of one prefix, and back. */
 export class KeySpace {
   /** What every key of this prefix begins with. */
   readonly start: string;
+  /** Whether keys have a digest of the sid in place of it. */
+  readonly isHashing: boolean;
+  readonly #hash: ((sid: string) => string) | undefined;
+  readonly #findsPlain: boolean;
 
-  constructor(prefix: string) {
+  /** @param hashing - what the option `hashIds` says */
+  constructor(prefix: string, hashing?: HashIdsOptions) {
+    this.isHashing = hashing !== undefined;
+    this.#hash = hashing && hashOf(hashing.secret);
+    this.#findsPlain = hashing?.findPlain ?? true;
     // After a prefix such as `app1` the sid could not be told from the prefix (`app1` + `0x` is `app10` + `x`), so a
     // `~` is put between. A prefix that ends in `~` gets another, or `app1` and `app1~` would be the same.
     this.start = ENDS_PLAIN_OR_MARKED.test(prefix) ? `${prefix}~` : prefix;
   }
 
   keyOf(sid: string): string {
+    return this.#hash === undefined ? this.#plainKeyOf(sid) : this.start + HASH_MARK + this.#hash(sid);
+  }
+
+  /** The key from before ids were hashed, if there may be one. */
+  formerKeyOf(sid: string): string | undefined {
+    return this.isHashing && this.#findsPlain ? this.#plainKeyOf(sid) : undefined;
+  }
+
+  /** The key of a session that is named as listings name it, if those give digests. */
+  listedKeyOf(id: string): string | undefined {
+    return this.isHashing && LISTED_DIGEST.test(id) ? this.start + HASH_MARK + id : undefined;
+  }
+
+  #plainKeyOf(sid: string): string {
     // Encoded it would be no shorter.
     if (sid.length > MAX_ENCODED_SID) return this.#digestKeyOf(sid);
     const encoded = ORDINARY.test(sid) ? sid : encode(sid);
@@ -46,10 +103,16 @@ export class KeySpace {
     return key.startsWith(this.start) && PLAIN.test(key.slice(this.start.length));
   }
 
-  /** The sid of a key that is owned and not a digest. */
+  /** The sid of a key that is owned and not a digest of a long one; as listings give it. */
   sidOf(key: string): string {
     const encoded = key.slice(this.start.length);
-    return encoded.includes("%") ? decode(encoded) : encoded;
+    if (encoded.startsWith(HASH_MARK)) return encoded.slice(HASH_MARK.length);
+    return this.listed(encoded.includes("%") ? decode(encoded) : encoded);
+  }
+
+  /** What listings give for a sid: its digest, if keys have that. */
+  listed(sid: string): string {
+    return this.#hash === undefined ? sid : this.#hash(sid);
   }
 
   /** Whether the key is a digest, from which the sid cannot be had back: the data must carry it. */
@@ -62,6 +125,11 @@ export class KeySpace {
 export function digest(sid: string): string {
   // UTF-16, since UTF-8 would make all lone surrogates the same.
   return createHash("sha256").update(sid, "utf16le").digest("base64url");
+}
+
+function hashOf(secret: string | Uint8Array | undefined): (sid: string) => string {
+  if (secret === undefined) return digest;
+  return sid => createHmac("sha256", secret).update(sid, "utf16le").digest("base64url");
 }
 
 function encode(sid: string): string {

@@ -122,12 +122,18 @@ export class LmdbFile {
   }
 
   /**
-   * Writes a record, over anything, or only over a record with the revision `expected`. Resolves when it is synced to
-   * disk, with whether it was written. With the reminder, if one is given, which is there first.
+   * Writes a record, over anything, or only over a record with the revision `expected`, or only if there is none if
+   * that is `null`. Resolves when it is synced to disk, with whether it was written. With the reminder, if one is given, which is there first.
    *
    * @param revision - a number for this write alone: what later writes expect
    */
-  put(key: string, text: string, revision: number, expected?: number, reminder?: string): Promise<boolean> {
+  put(
+    key: string,
+    text: string,
+    revision: number,
+    expected?: number | null,
+    reminder?: string,
+  ): Promise<boolean> {
     // Writes are done in the order of the calls, so who waits for the last one has waited for all.
     if (reminder !== undefined) this.#synced(this.#reminders.put(reminder, REMINDER)).catch(noop);
     return this.#synced(this.#records.put(key, text, revision, expected as number));

@@ -5,7 +5,7 @@ import type { Deadline, StoredRecord } from "./record.js";
 export interface Loaded {
   readonly owner: LoadedSessions;
   readonly sid: string;
-  readonly key: string;
+  key: string;
   /** The stored record as last seen; `undefined` for a new session before its first save. */
   record: StoredRecord | undefined;
   /** The expiry of what is stored, as far as is known: touches move it. */

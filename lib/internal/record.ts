@@ -44,9 +44,16 @@ export interface Expected {
   readonly seen: StoredRecord;
 }
 
+/**
+ * Expects that nothing is stored. A backend that does not know it compares the version, which no record has, and
+ * refuses.
+ */
+export const ABSENT: Expected = Object.freeze({ version: "none", expiresBy: 0, seen: UNREADABLE });
+
 /** Whether a write may go ahead over what is stored. For backends that evaluate it in a transaction. */
 export function isExpected(current: StoredRecord | undefined, expected: Expected | undefined): boolean {
   if (expected === undefined) return true;
+  if (expected === ABSENT) return current === undefined;
   return current?.version === expected.version && current.expiresAt <= expected.expiresBy;
 }
 

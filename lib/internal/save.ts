@@ -6,6 +6,7 @@ import type { Loaded } from "./loaded.js";
 import { type Fields, type Merged, mergeSessions } from "./merge.js";
 import type { Operation } from "./operation.js";
 import {
+  ABSENT,
   type Awaitable,
   type Deadline,
   type Expected,
@@ -28,6 +29,7 @@ export interface SaveContext {
     operation: Operation,
   ): Awaitable<WriteResult>;
   remove(key: string, operation: Operation): Awaitable<void>;
+  read(key: string, operation: Operation): Awaitable<StoredRecord | undefined>;
 }
 
 /** How a save ended: `gone` means that the session was destroyed meanwhile and nothing was written. */
@@ -46,6 +48,9 @@ export interface PendingWrite {
   readonly operation: Operation;
 }
 
+/** The expiry of what is left at a key from which a session has moved, until it is removed. */
+export const MOVED = 0;
+
 const NONE: string[] = [];
 const REMOVED: SaveOutcome = { reason: "written", keys: NONE, stored: undefined };
 const GONE: SaveOutcome = { reason: "gone", keys: NONE, stored: undefined };
@@ -63,7 +68,9 @@ export class Save {
   readonly #context: SaveContext;
   readonly #operation: Operation;
   readonly #sid: string;
-  readonly #key: string;
+  #key: string;
+  /** Another key than `#key` for a session that was found under one from before ids were hashed: it goes there. */
+  readonly #movesTo: string;
   readonly #loaded: Loaded | undefined;
   /** When the session wants to end, and the expiry of its cookie. */
   readonly #wanted: number;
@@ -90,12 +97,14 @@ export class Save {
     key: string,
     session: SessionData,
     loaded: Loaded | undefined,
+    movesTo = key,
   ) {
     const { codec, settings } = context;
     this.#context = context;
     this.#operation = operation;
     this.#sid = sid;
     this.#key = key;
+    this.#movesTo = movesTo;
     this.#loaded = loaded;
     this.#serialized = codec.serialize(session);
     this.#cookieEnd = cookieExpiry(session);
@@ -169,13 +178,18 @@ export class Save {
   }
 
   #answered(record: StoredRecord, result: WriteResult): Awaitable<SaveOutcome> {
-    const loaded = this.#loaded;
     // The caller has been told that it failed: what came of it is found out by the next save.
     this.#operation.throwIfEnded();
     const stored = result.written ? record : result.current;
     // A client that sends again after an answer was lost meets its own first attempt.
     if (stored !== record && stored?.version !== record.version) return this.#refused(record, stored);
+    return this.#key === this.#movesTo ? this.#done(stored) : this.#move(stored);
+  }
+
+  #done(stored: StoredRecord): SaveOutcome {
+    const loaded = this.#loaded;
     if (loaded !== undefined) {
+      loaded.key = this.#key;
       loaded.record = stored;
       loaded.deadline = stored;
       loaded.held = this.#held;
@@ -186,9 +200,59 @@ export class Save {
     return { reason: this.#merged ? "merged" : "written", keys: this.#contested, stored };
   }
 
+  /**
+   * Moves what was just written to its hashed key. First it is there as well, then it goes from the old one unless
+   * that was changed meanwhile: by a removal, which has to hold for both, or by another save, which moves by itself.
+   */
+  async #move(stored: StoredRecord): Promise<SaveOutcome> {
+    const [from, to] = [this.#key, this.#movesTo];
+    const { version, expiresAt, slack, createdAt } = stored;
+    const data = this.#context.codec.pack(to, this.#sid, this.#text);
+    const there: StoredRecord = { data, version, expiresAt, slack, createdAt };
+    const put = await this.#context.write(to, there, ABSENT, this.#operation);
+    if (!put.written && put.current?.version !== version) {
+      // A backend that cannot do this leaves it where it is.
+      if (put.current === undefined) return this.#done(stored);
+      // Another has moved the session: this save goes on where it is now.
+      this.#key = to;
+      const outcome = await this.#refused(stored, put.current);
+      if (outcome.reason !== "gone") await this.#leave(from, stored);
+      return outcome;
+    }
+    const left = await this.#leave(from, stored);
+    if (left.written || left.current !== undefined) {
+      this.#key = to;
+      return this.#done(there);
+    }
+    // Destroyed before it was put there, which the removal could not know.
+    await this.#leave(to, there);
+    return GONE;
+  }
+
+  /** Removes a record, if it is still this one. */
+  async #leave(key: string, record: StoredRecord): Promise<WriteResult> {
+    const { version, expiresAt, createdAt } = record;
+    const expected = { version, expiresBy: expiresAt, seen: record };
+    const left = this.#context.versions.follow(version);
+    const moved = { data: "moved", version: left, expiresAt: MOVED, slack: 0, createdAt };
+    const result = await this.#context.write(key, moved, expected, this.#operation);
+    if (result.written) await this.#context.remove(key, this.#operation);
+    return result;
+  }
+
+  /** Where another has moved the session, while this save wanted to write it at the old key. */
+  async #findMoved(record: StoredRecord): Promise<SaveOutcome> {
+    const moved = await this.#context.read(this.#movesTo, this.#operation);
+    this.#key = this.#movesTo;
+    return await this.#refused(record, moved);
+  }
+
   /** Only the save of a loaded session is ever refused: no other expects anything. */
   #refused(record: StoredRecord, current: StoredRecord | undefined): Awaitable<SaveOutcome> {
     const loaded = this.#loaded as Loaded;
+    if (this.#key !== this.#movesTo && (current === undefined || current.expiresAt === MOVED)) {
+      return this.#findMoved(record);
+    }
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
     this.#expect(current, current);
     const earlier = loaded.unanswered?.get(current.version);

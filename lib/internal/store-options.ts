@@ -2,7 +2,7 @@ import type { SessionData } from "express-session";
 import type { Serializer } from "./codec.js";
 import { Encryption, type EncryptionOptions, encryptionRule } from "./encryption.js";
 import type { ExpiryPolicy } from "./expiry.js";
-import { MAX_PREFIX_BYTES } from "./keys.js";
+import { type HashIdsOptions, hashIdsRule, MAX_PREFIX_BYTES } from "./keys.js";
 import { checkOptions, misuse, type Rule, rules } from "./options.js";
 
 /** What to do when a session was changed by another request since it was loaded. */
@@ -36,6 +36,12 @@ export interface StoreOptions {
   /** Milliseconds within which every operation ends; for listings and `clear`, every page. @defaultValue `5000` */
   timeoutMs?: number | undefined;
   /**
+   * Whether keys in the backend have a digest of the sid (SHA-256, or an HMAC with a secret) in place of it, so that
+   * who reads the backend cannot take over a session. Listings then give the digest, and `destroy` takes it.
+   * @defaultValue `false`
+   */
+  hashIds?: boolean | HashIdsOptions | undefined;
+  /**
    * Encrypts the sessions in the backend with AES-256-GCM. Expiry, version and time of creation stay readable; a
    * record that no key opens is absent and reported by the event `corrupt`. @defaultValue none
    */
@@ -52,6 +58,7 @@ export interface StoreSettings {
   disableTouch: boolean;
   serializer: Serializer;
   timeoutMs: number;
+  hashing: HashIdsOptions | undefined;
   encryption: Encryption | undefined;
   now: () => number;
 }
@@ -85,6 +92,7 @@ const sharedRules: Record<keyof StoreOptions, Rule> = {
     expected: "an object with the functions `stringify` and `parse`",
   },
   timeoutMs: rules.milliseconds,
+  hashIds: hashIdsRule,
   encryption: encryptionRule,
   now: rules.function,
 };
@@ -119,6 +127,7 @@ export function settingsOf(
     disableTouch,
     serializer: options.serializer ?? JSON,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    hashing: options.hashIds === true ? {} : options.hashIds || undefined,
     encryption: options.encryption && new Encryption(options.encryption),
     now: options.now ?? (() => Date.now()),
   };

@@ -1,0 +1,109 @@
+import { randomBytes } from "node:crypto";
+import { storeConformance } from "../lib/conformance.js";
+import { decodeRecord, encodeRecord, type StoreOptions } from "../lib/index.js";
+import { eventsOf } from "../lib/internal/conformance/observe.js";
+import { load, plain, stored } from "../lib/internal/conformance/sessions.js";
+import { MapStore } from "./helpers/broken-stores.js";
+
+const [key, newKey, otherKey] = [randomBytes(32), randomBytes(32), randomBytes(32)];
+
+let map: Map<string, string>;
+
+beforeEach(() => {
+  map = new Map();
+});
+
+const open = (encryption: StoreOptions["encryption"]) => new MapStore({ encryption }, map);
+
+const recordOf = (storeKey: string) => decodeRecord(map.get(storeKey) ?? "");
+const dataOf = (storeKey: string) => recordOf(storeKey).data;
+function change(storeKey: string, changed: (data: string) => string): void {
+  const record = recordOf(storeKey);
+  map.set(storeKey, encodeRecord({ ...record, data: changed(record.data) }));
+}
+
+describe("an encrypted store", () => {
+  const shared = new Map<string, string>();
+  storeConformance({
+    describe,
+    it,
+    createStore: options => new MapStore({ ...options, encryption: { keys: [key] } }, shared),
+  });
+});
+
+describe("encryption", () => {
+  it("shows nothing of a session, and another text at each write", async () => {
+    const store = open({ keys: [key] });
+    const texts = new Set<string>();
+    for (const _write of [1, 2]) {
+      await store.set("sid", plain({ user: "ann" }));
+      texts.add(dataOf("sess:sid"));
+    }
+    expect(texts.size).toBe(2);
+    for (const text of texts) expect(text).not.toMatch(/ann|user|cookie/);
+    expect(await stored(store, "sid")).toEqual({ user: "ann" });
+  });
+
+  it("takes keys in base64, and decrypts with any of them, encrypts with the first", async () => {
+    await open({ keys: [key] }).set("sid", plain({ user: "ann" }));
+    const store = open({ keys: [newKey.toString("base64"), key] });
+    const session = await load(store, "sid");
+    await store.set("sid", Object.assign(session, { views: 1 }));
+    expect(await stored(open({ keys: [newKey] }), "sid")).toEqual({ user: "ann", views: 1 });
+    expect(await open({ keys: [key] }).get("sid")).toBeNull();
+  });
+
+  it.each([
+    ["a key that the store does not have", () => {}, { keys: [otherKey] }],
+    ["a changed byte", () => change("sess:sid", data => flipped(data)), { keys: [key] }],
+    ["the end missing", () => change("sess:sid", data => data.slice(0, 30)), { keys: [key] }],
+    ["no encryption", () => change("sess:sid", () => '{"cookie":{}}'), { keys: [key] }],
+  ])("a record with %s is absent, reported, and stays", async (_name, damage, encryption) => {
+    await open({ keys: [key] }).set("sid", plain({ user: "ann" }));
+    damage();
+    const before = dataOf("sess:sid");
+    const store = open(encryption);
+    const corrupt = eventsOf(store, "corrupt");
+    expect(await store.get("sid")).toBeNull();
+    expect(await store.all()).toEqual([]);
+    expect(await corrupt()).toHaveLength(2);
+    expect(dataOf("sess:sid")).toBe(before);
+  });
+
+  it("binds a record to its session: it cannot be moved to another", async () => {
+    const store = open({ keys: [key] });
+    await store.set("admin", plain({ user: "admin" }));
+    await store.set("mine", plain({ user: "ann" }));
+    change("sess:mine", () => dataOf("sess:admin"));
+    expect(await store.get("mine")).toBeNull();
+  });
+
+  it("finds sessions from before it was turned on only with acceptPlain, and encrypts them when they are saved", async () => {
+    await open(undefined).set("sid", plain({ user: "ann" }));
+    expect(await open({ keys: [key] }).get("sid")).toBeNull();
+    const store = open({ keys: [key], acceptPlain: true });
+    const session = await load(store, "sid");
+    await store.set("sid", Object.assign(session, { views: 1 }));
+    expect(await stored(open({ keys: [key] }), "sid")).toEqual({ user: "ann", views: 1 });
+  });
+
+  it.each([
+    [{}],
+    [{ keys: [] }],
+    [{ keys: ["short"] }],
+    [{ keys: [randomBytes(16)] }],
+    [{ keys: [key], acceptPlain: 1 }],
+    [{ keys: [key], key }],
+    ["a passphrase"],
+  ])("refuses %p and does not show it", encryption => {
+    const misuse = () => open(encryption as StoreOptions["encryption"]);
+    expect(misuse).toThrow(TypeError);
+    expect(misuse).toThrow(/^Expected `encryption` to be an object \{ keys: /);
+    expect(misuse).not.toThrow(/passphrase/);
+  });
+});
+
+function flipped(data: string): string {
+  const at = data.length - 10;
+  return data.slice(0, at) + (data[at] === "A" ? "B" : "A") + data.slice(at + 1);
+}
