@@ -120,10 +120,12 @@ async function node(folder: string, code: string, type: "commonjs" | "module" = 
 }
 
 describe("the tarball", () => {
-  it("has the build of all of lib, the readme, the licence and the changelog, and nothing else", async () => {
+  it("has the build of all of lib, the readme, the licence, the changelog and the security notes, and nothing else", async () => {
     const modules = (await filesIn(join(root, "lib"))).map(path => path.replace(/\.ts$/, ""));
     const built = modules.flatMap(path => [`dist/${path}.d.ts`, `dist/${path}.js`]);
-    expect(files).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json", ...built].sort());
+    expect(files).toEqual(
+      ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "package.json", ...built].sort(),
+    );
   });
 
   it("has every file that package.json names", () => {
