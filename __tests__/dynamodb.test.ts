@@ -106,6 +106,7 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
       for (const views of [1, 2]) {
         session.views = views;
         expect(await traffic.during(() => store.set("sid", session))).toEqual(["PutItem"]);
+        clock.advance(1);
         expect(await traffic.during(() => store.touch("sid", session))).toEqual(["UpdateItem"]);
       }
       expect(await traffic.during(() => store.touch("sid", plain()))).toEqual(["UpdateItem"]);
