@@ -455,7 +455,7 @@ export abstract class AbstractStore extends Store {
     // Skipped only if the session ends in time without it: capped by `absoluteTimeout`, an expiry may move too little.
     const seenEnd = seen === undefined ? 0 : seen.deadline.expiresAt;
     const moved = expiresAt - seenEnd;
-    if (moved <= 0 || (moved < touchAfterMs && sessionEnd <= seenEnd)) return;
+    if (moved < 0 || (moved < touchAfterMs && sessionEnd <= seenEnd)) return;
     const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
     if (seen === undefined) return isPromise(extended) ? extended.then(() => {}) : undefined;
     return isPromise(extended)
