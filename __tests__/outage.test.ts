@@ -1,16 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import { DeleteTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { Etcd3, type IOptions } from "etcd3";
-import { DynamoDBStore } from "../lib/dynamodb.js";
-import { EtcdStore } from "../lib/etcd.js";
 import { FileStore } from "../lib/file.js";
-import type { AbstractStore, StoreOptions } from "../lib/index.js";
+import type { AbstractStore } from "../lib/index.js";
 import {
   type AppOptions,
   type AppRequest,
@@ -20,7 +12,8 @@ import {
   setCookieOf,
   settled,
 } from "./helpers/app.js";
-import { dynamodbClient, startEtcd } from "./helpers/engines.js";
+import { describeFloods } from "./helpers/floods.js";
+import { openDynamoDB, openEtcd, type System, temporaryFolder } from "./helpers/outages.js";
 
 const timeoutMs = 400;
 /** For everything but the waiting. */
@@ -29,14 +22,6 @@ const RECOVERY_MS = 20_000;
 
 const unreachable = expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
 
-/** A backend that can be made to fail. */
-interface System {
-  createStore(options: StoreOptions): AbstractStore;
-  fail(): Promise<void>;
-  recover(): Promise<void>;
-  close(): Promise<void>;
-}
-
 interface Outage {
   name: string;
   /** What the requests get, by code. */
@@ -44,109 +29,6 @@ interface Outage {
   open(): Promise<System>;
   /** Whether only a store that has not used its backend yet can meet it. */
   onlyAtStart?: boolean;
-}
-
-async function temporaryFolder(): Promise<string> {
-  return mkdtemp(join(tmpdir(), "express-session-stores-test-"));
-}
-
-/** Without etcd3's retries, and without its circuit breaker, which refuses every call for 5 s after a few failed. */
-const noFaultHandling = { execute: (call: (context: object) => unknown) => call({}) };
-
-async function openEtcd(how: "stopped" | "frozen"): Promise<System> {
-  const dataDir = await temporaryFolder();
-  let etcd = await startEtcd({ dataDir });
-  const hosts = etcd.endpoint;
-  const restart = async () => {
-    etcd = await startEtcd({ dataDir, clientPort: Number(new URL(hosts).port) });
-  };
-  const policy = noFaultHandling as unknown as NonNullable<NonNullable<IOptions["faultHandling"]>["global"]>;
-  const client =
-    how === "stopped"
-      ? new Etcd3({ hosts })
-      : new Etcd3({ hosts, faultHandling: { global: policy, host: () => policy } });
-  return {
-    createStore: options => new EtcdStore({ ...options, client }),
-    fail: async () => (how === "stopped" ? etcd.stop() : void process.kill(etcd.pid, "SIGSTOP")),
-    recover: async () => (how === "stopped" ? restart() : void process.kill(etcd.pid, "SIGCONT")),
-    async close() {
-      client.close();
-      await etcd.stop();
-      await rm(dataDir, { recursive: true });
-    },
-  };
-}
-
-/** Stands before an engine and passes everything on, unless it is told otherwise. */
-class Gateway {
-  /** Takes connections and requests, and answers none. */
-  silent = false;
-  readonly #target: URL;
-  readonly #sockets = new Set<Socket>();
-  readonly #server: Server;
-  #port = 0;
-
-  constructor(target: string) {
-    this.#target = new URL(target);
-    this.#server = createServer(inbound => {
-      const outbound = connect(Number(this.#target.port), this.#target.hostname);
-      for (const [from, to] of [
-        [inbound, outbound],
-        [outbound, inbound],
-      ] as const) {
-        this.#sockets.add(from);
-        from.on("data", chunk => this.silent || to.write(chunk));
-        from.on("error", () => {});
-        from.on("close", () => {
-          this.#sockets.delete(from);
-          to.destroy();
-        });
-      }
-    });
-  }
-
-  get endpoint(): string {
-    return `http://127.0.0.1:${this.#port}`;
-  }
-
-  async listen(): Promise<void> {
-    this.#server.listen(this.#port, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.#port = (this.#server.address() as { port: number }).port;
-  }
-
-  /** From now on connections are refused. */
-  async stop(): Promise<void> {
-    this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
-    if (this.#server.listening) await once(this.#server, "close");
-  }
-}
-
-async function openDynamoDB(how: "refusing" | "silent"): Promise<System> {
-  const gateway = new Gateway(process.env.DYNAMODB_ENDPOINT ?? "");
-  await gateway.listen();
-  const direct = dynamodbClient();
-  const { region, credentials } = direct.config;
-  const client = new DynamoDBClient({ region, credentials, endpoint: gateway.endpoint });
-  const tableName = `test-${randomUUID()}`;
-  const creator = new DynamoDBStore({ client: direct, tableName });
-  await creator.createTable();
-  await creator.close();
-  const silence = (silent: boolean) => {
-    gateway.silent = silent;
-  };
-  return {
-    createStore: options => new DynamoDBStore({ ...options, client, tableName }),
-    fail: async () => (how === "refusing" ? gateway.stop() : silence(true)),
-    recover: async () => (how === "refusing" ? gateway.listen() : silence(false)),
-    async close() {
-      client.destroy();
-      await gateway.stop();
-      await direct.send(new DeleteTableCommand({ TableName: tableName }));
-      direct.destroy();
-    },
-  };
 }
 
 /** A session file in whose place is something else during the outage. */
@@ -335,3 +217,5 @@ describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
     });
   });
 });
+
+describeFloods({ refused: 10_000, hanging: 2000, atOnce: 10_000 });

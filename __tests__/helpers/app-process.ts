@@ -1,0 +1,120 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { Agent, request } from "node:http";
+import { join } from "node:path";
+
+/** Which store the application has. */
+export interface StoreChoice {
+  kind: "memory" | "file" | "dynamodb" | "etcd";
+  timeoutMs?: number;
+  endpoint?: string;
+  tableName?: string;
+  path?: string;
+}
+
+/** How requests were answered. */
+interface Answers {
+  /** How many had each status and body. */
+  counts: Record<string, number>;
+  slowestMs: number;
+}
+
+/** An application in a process of its own: outage-app.cjs. */
+export class AppProcess {
+  readonly #process: ChildProcess;
+  /** Rejects when it ends. */
+  readonly #ended: Promise<never>;
+  #port = 0;
+
+  private constructor(child: ChildProcess) {
+    this.#process = child;
+    let complaints = "";
+    child.stderr?.setEncoding("utf8").on("data", text => {
+      complaints += text;
+    });
+    this.#ended = once(child, "close").then(() => {
+      throw new Error(`The application has ended: ${complaints}`);
+    });
+    // It ends later in any case.
+    this.#ended.catch(() => {});
+  }
+
+  static async start(choice: StoreChoice): Promise<AppProcess> {
+    const child = fork(join(__dirname, "outage-app.cjs"), [JSON.stringify(choice)], {
+      execArgv: ["--expose-gc"],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    });
+    const app = new AppProcess(child);
+    app.#port = (await app.#message<{ port: number }>()).port;
+    return app;
+  }
+
+  /** Has it do something that it does between requests. */
+  async do<T>(task: "measure" | "burst", options: object = {}): Promise<T> {
+    const answer = this.#message<{ result: T }>();
+    this.#process.send({ task, ...options });
+    return (await answer).result;
+  }
+
+  /** Sends requests, `atOnce` at a time, from the list in turn. */
+  async flood(calls: string[], count: number, atOnce: number, cookie = ""): Promise<Answers> {
+    const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
+    const answers: Answers = { counts: {}, slowestMs: 0 };
+    let sent = 0;
+    const lane = async () => {
+      while (sent < count) {
+        const call = calls[sent % calls.length] as string;
+        sent += 1;
+        const start = performance.now();
+        const { status, body } = await this.#send(call, cookie, agent);
+        answers.slowestMs = Math.max(answers.slowestMs, performance.now() - start);
+        const answer = `${status} ${body}`;
+        answers.counts[answer] = (answers.counts[answer] ?? 0) + 1;
+      }
+    };
+    await Promise.all(Array.from({ length: atOnce }, lane));
+    agent.destroy();
+    return answers;
+  }
+
+  /** Signs in, as soon as the backend is quick enough for that; returns the cookie. */
+  async signIn(user: string): Promise<string> {
+    for (;;) {
+      const { headers } = await this.#send(`POST /sign-in?user=${user}`, "", undefined);
+      const cookie = headers["set-cookie"]?.[0]?.split(";")[0];
+      if (cookie !== undefined) return cookie;
+    }
+  }
+
+  async get(cookie: string): Promise<string> {
+    const { status, body } = await this.#send("GET /", cookie, undefined);
+    return `${status} ${body}`;
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#ended.catch(() => {});
+  }
+
+  async #message<T>(): Promise<T> {
+    const [message] = await Promise.race([once(this.#process, "message"), this.#ended]);
+    return message as T;
+  }
+
+  async #send(call: string, cookie: string, agent: Agent | undefined) {
+    const [method, path] = call.split(" ") as [string, string];
+    const outbound = request({
+      host: "127.0.0.1",
+      port: this.#port,
+      method,
+      path,
+      agent,
+      headers: { cookie },
+    });
+    outbound.end();
+    const [response] = await once(outbound, "response");
+    let body = "";
+    for await (const chunk of response.setEncoding("utf8")) body += chunk;
+    return { status: response.statusCode as number, headers: response.headers, body };
+  }
+}
