@@ -1,8 +1,9 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { storeConformance } from "../lib/conformance.js";
 import { decodeRecord, encodeRecord, type StoreOptions } from "../lib/index.js";
 import { eventsOf } from "../lib/internal/conformance/observe.js";
 import { load, plain, stored } from "../lib/internal/conformance/sessions.js";
+import { backends } from "./helpers/backends.js";
 import { MapStore } from "./helpers/broken-stores.js";
 
 const [key, newKey, otherKey] = [randomBytes(32), randomBytes(32), randomBytes(32)];
@@ -28,6 +29,28 @@ describe("an encrypted store", () => {
     describe,
     it,
     createStore: options => new MapStore({ ...options, encryption: { keys: [key] } }, shared),
+  });
+});
+
+describe.each(backends)("on $name", backend => {
+  it("a session is saved, merged, read with an older key, and not found with another", async () => {
+    const { createStore, close } = await backend.open();
+    const prefix = `${randomUUID()}:`;
+    const store = createStore({ prefix, encryption: { keys: [key] } });
+    await store.set("sid", plain({ user: "ann" }));
+    const [one, other] = [await load(store, "sid"), await load(store, "sid")];
+    await store.set("sid", Object.assign(one, { one: 1 }));
+    await store.set("sid", Object.assign(other, { other: "κόσμε" }));
+    const saved = { user: "ann", one: 1, other: "κόσμε" };
+    expect(await stored(store, "sid")).toEqual(saved);
+    if (backend.persistent) {
+      const rotated = createStore({ prefix, encryption: { keys: [newKey, key] } });
+      expect(await stored(rotated, "sid")).toEqual(saved);
+      expect(await createStore({ prefix, encryption: { keys: [newKey] } }).get("sid")).toBeNull();
+    }
+    await store.clear();
+    await store.close();
+    await close();
   });
 });
 

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { fromClient, fromStore } from "../lib/operations.js";
 
@@ -12,12 +13,17 @@ export async function start() {
   return { at: {}, stop() {} };
 }
 
+function ours(options) {
+  const { MemoryStore } = require("../../dist/memory.js");
+  const store = new MemoryStore(options);
+  return fromStore(store, () => store.close());
+}
+
 export const contenders = {
-  ours: async (_at, options) => {
-    const { MemoryStore } = require("../../dist/memory.js");
-    const store = new MemoryStore(options);
-    return fromStore(store, () => store.close());
-  },
+  ours: async (_at, options) => ours(options),
+  "ours with encryption": async (_at, options) =>
+    ours({ ...options, encryption: { keys: [randomBytes(32)] } }),
+  "ours with hashIds": async (_at, options) => ours({ ...options, hashIds: { findPlain: false } }),
   "express-session MemoryStore": async () => fromStore(new session.MemoryStore()),
   memorystore: async () => fromStore(new (require("memorystore")(session))({})),
   "Map with JSON": async () => {
