@@ -140,8 +140,11 @@ export class EtcdStore extends AbstractStore {
     operation: Operation,
   ): Promise<WriteResult> {
     // The revision stands for the version and for the expiry: a touch moves it as well.
-    const known = expected && (this.#known.get(expected.seen) ?? NEVER);
-    return this.#put(key, record, expected === ABSENT ? NOTHING : known, operation);
+    if (expected === undefined) return this.#put(key, record, undefined, operation);
+    if (expected === ABSENT) return this.#put(key, record, NOTHING, operation);
+    const known = this.#known.get(expected.seen);
+    const isCurrent = known !== undefined && known.stored.expiresAt <= expected.expiresBy;
+    return this.#put(key, record, isCurrent ? known : NEVER, operation);
   }
 
   protected override async _extend(

@@ -121,6 +121,18 @@ export function overlappingTests(test: DefineTest): void {
     assert.equal(await store.get("new"), null);
   });
 
+  test("a save of one Session of a loaded object undoes no touch of another", async ({ open, clock }) => {
+    const store = await open({ touchAfter: 0 });
+    await store.set("sid", plain({}, clock.in(10)));
+    const loaded = await find(store, "sid");
+    const [one, other] = [requestSession(store, "sid", loaded), requestSession(store, "sid", loaded)];
+    one.cookie.expires = clock.in(600);
+    await store.touch("sid", one);
+    await store.set("sid", Object.assign(other, { progress: 1 }));
+    assert.deepEqual(await stored(store, "sid"), { progress: 1 });
+    await assertEndsIn(600, store, "sid", clock);
+  });
+
   test("two Sessions of one loaded object keep each other's changes", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain());
