@@ -28,6 +28,7 @@ const typePackages = ["@types/express", "@types/express-session", "@types/node"]
 /** What each subpath has to export, besides types. */
 const exported: Record<string, string[]> = {
   [name]: [
+    "ABSENT",
     "AbstractStore",
     "StoreError",
     "UNREADABLE",
@@ -51,7 +52,7 @@ let files: string[];
 
 /** The dependencies, and not one of the optional peers. */
 let bare: string;
-/** All peers, their types, and express. */
+/** All peers, their types, and what the examples need. */
 let full: string;
 
 beforeAll(async () => {
@@ -65,7 +66,7 @@ beforeAll(async () => {
   unpacked = join(temp, "package");
   files = await filesIn(unpacked);
   bare = await createProject("bare", []);
-  full = await createProject("full", [...optionalPeers, ...typePackages, "express"]);
+  full = await createProject("full", [...optionalPeers, ...typePackages, "express", "prom-client"]);
 });
 afterAll(() => rm(temp, { recursive: true }));
 
@@ -309,13 +310,30 @@ describe("the small examples", () => {
     throw new Error(errors);
   }
 
-  it.each(["memory", "file", "dynamodb", "etcd"])("count the views of a session: %s", async example => {
-    const address = await start(example);
+  /** Opens the page of an example twice in one session. */
+  async function visitTwice(address: string): Promise<void> {
     const first = await fetch(address);
     expect(await first.text()).toMatch(/^Views: 1\. /);
     const [cookie = ""] = first.headers.getSetCookie();
     const second = await fetch(address, { headers: { cookie: cookie.slice(0, cookie.indexOf(";")) } });
     expect(await second.text()).toMatch(/^Views: 2\. /);
+  }
+
+  it.each(["memory", "file", "dynamodb", "etcd"])("count the views of a session: %s", async example => {
+    await visitTwice(await start(example));
+  });
+
+  it("give Prometheus its figures: metrics", async () => {
+    const address = await start("metrics");
+    await visitTwice(address);
+    const response = await fetch(new URL("/metrics", address));
+    expect(response.headers.get("content-type")).toMatch(/^text\/plain; version=0\.0\.4/);
+    const figures = await response.text();
+    const counted = figures.match(/(?<=^session_store_operation_duration_seconds_count).*/gm);
+    expect(counted?.sort()).toEqual([
+      '{store="MemoryStore",operation="get",outcome="found"} 1',
+      '{store="MemoryStore",operation="set",outcome="written"} 2',
+    ]);
   });
 });
 

@@ -2,6 +2,7 @@ import { type Session, type SessionData, Store } from "express-session";
 import { StoreError } from "./errors.js";
 import { type Callback, type CallOptions, deliver, signalOf } from "./internal/bridge.js";
 import { type Decoded, SessionCodec } from "./internal/codec.js";
+import { Observation, type OperationName, operations } from "./internal/diagnostics.js";
 import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expiry.js";
 import { digest, KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
@@ -42,6 +43,19 @@ export interface CorruptEvent {
   cause: unknown;
 }
 
+/**
+ * Event `expired`: a session past its expiry was met. DynamoDB and etcd remove such sessions by themselves and tell
+ * nobody, so there only a `get` can tell.
+ */
+export interface ExpiredEvent {
+  /**
+   * `found`: a `get` found its record, which stays for the clean-up; each such `get` emits it. `removed`: the clean-up
+   * of this memory or file store removed it, which is emitted once; of other prefixes in the file it is not.
+   */
+  reason: "found" | "removed";
+  sidHash: string;
+}
+
 /** What is particular to a backend. */
 export interface StoreTraits {
   /** The default of the option `touchAfter`, in seconds. @defaultValue the automatic one */
@@ -57,8 +71,9 @@ export interface StoreTraits {
  * Every method takes a callback or, without one, returns a promise. A callback is called once and never
  * synchronously. Wrong arguments give a `TypeError`, everything else that fails a {@link StoreError}.
  *
- * Emits `conflict` ({@link ConflictEvent}), `corrupt` ({@link CorruptEvent}) and, for failed background work and only
- * if somebody listens, `error`.
+ * Emits `conflict` ({@link ConflictEvent}), `corrupt` ({@link CorruptEvent}), `expired` ({@link ExpiredEvent}) and, for
+ * failed background work and only if somebody listens, `error`. What each call came to and how long it took is
+ * published on the channel `express-session-stores:operation` of node:diagnostics_channel ({@link OperationMessage}).
  */
 export abstract class AbstractStore extends Store {
   /** What every key begins with, as it was given. */
@@ -112,7 +127,7 @@ export abstract class AbstractStore extends Store {
   override get(sid: string, callback: Callback<SessionData | null>): void;
   override get(sid: string, options?: CallOptions): Promise<SessionData | null>;
   override get(sid: string, last?: CallOptions | Callback<SessionData | null>): unknown {
-    return this.#run(last, operation => {
+    return this.#run("get", sid, last, operation => {
       const key = this.#keyOf(sid);
       const former = this.#keys.formerKeyOf(sid);
       if (former !== undefined) return this.#getEither(sid, key, former, operation);
@@ -131,14 +146,14 @@ export abstract class AbstractStore extends Store {
   override set(sid: string, session: SessionData, callback: Callback<void>): void;
   override set(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
   override set(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
-    return this.#run(last, operation => this.#set(sid, session, operation));
+    return this.#run("set", sid, last, operation => this.#set(sid, session, operation));
   }
 
   /** Removes a session. One that does not exist is fine. */
   override destroy(sid: string, callback: Callback<void>): void;
   override destroy(sid: string, options?: CallOptions): Promise<void>;
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
-    return this.#run(last, operation => {
+    return this.#run("destroy", sid, last, operation => {
       const key = this.#keyOf(sid);
       const others = [this.#keys.formerKeyOf(sid), this.#keys.listedKeyOf(sid)];
       const keys = [key, ...others.filter(other => other !== undefined)];
@@ -156,14 +171,14 @@ export abstract class AbstractStore extends Store {
   override touch(sid: string, session: SessionData, callback: Callback<void>): void;
   override touch(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
   override touch(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
-    return this.#run(last, operation => this.#touch(sid, session, operation));
+    return this.#run("touch", sid, last, operation => this.#touch(sid, session, operation));
   }
 
   /** All live sessions, each with its `id`. Holds them all in memory: `entries()` does not. */
   override all(callback: Callback<ListedSession[]>): void;
   override all(options?: CallOptions): Promise<ListedSession[]>;
   override all(last?: CallOptions | Callback<ListedSession[]>): unknown {
-    return this.#runListing(last, async signal => {
+    return this.#runListing("all", last, async signal => {
       const sessions: ListedSession[] = [];
       for await (const [sid, session] of this.#entries(signal))
         sessions.push(Object.assign(session, { id: sid }));
@@ -175,7 +190,7 @@ export abstract class AbstractStore extends Store {
   ids(callback: Callback<string[]>): void;
   ids(options?: CallOptions): Promise<string[]>;
   ids(last?: CallOptions | Callback<string[]>): unknown {
-    return this.#runListing(last, async signal => {
+    return this.#runListing("ids", last, async signal => {
       const sids: string[] = [];
       const isLive = this.#isLiveNow();
       for await (const page of this.#pages(signal)) {
@@ -192,14 +207,16 @@ export abstract class AbstractStore extends Store {
   override length(callback: Callback<number>): void;
   override length(options?: CallOptions): Promise<number>;
   override length(last?: CallOptions | Callback<number>): unknown {
-    return this.#runListing(last, signal => this._count(this.#isLiveNow(), () => this.#pages(signal)));
+    return this.#runListing("length", last, signal =>
+      this._count(this.#isLiveNow(), () => this.#pages(signal)),
+    );
   }
 
   /** Removes every session of this prefix, and of no other. */
   override clear(callback: Callback<void>): void;
   override clear(options?: CallOptions): Promise<void>;
   override clear(last?: CallOptions | Callback<void>): unknown {
-    return this.#runListing(last, async signal => {
+    return this.#runListing("clear", last, async signal => {
       for await (const page of this.#pages(signal)) {
         await this.#step(signal, operation =>
           this._removeAll(
@@ -213,14 +230,15 @@ export abstract class AbstractStore extends Store {
 
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
-    yield* this.#entries(signalOf(options), () => this._assertOpen());
+    const entries = this.#entries(signalOf(options), () => this._assertOpen());
+    yield* operations.hasSubscribers ? new Observation(this, "entries", undefined).follow(entries) : entries;
   }
 
   /** Succeeds if the backend can be reached and used. */
   ping(callback: Callback<void>): void;
   ping(options?: CallOptions): Promise<void>;
   ping(last?: CallOptions | Callback<void>): unknown {
-    return this.#run(last, operation => this.#guard(() => this._ping(operation)));
+    return this.#run("ping", undefined, last, operation => this.#guard(() => this._ping(operation)));
   }
 
   /**
@@ -253,26 +271,33 @@ export abstract class AbstractStore extends Store {
 
   /** Runs one operation within its time limit, and delivers its outcome. */
   #run<T>(
+    name: OperationName,
+    sid: unknown,
     last: CallOptions | Callback<T> | undefined,
     work: (operation: Operation) => Awaitable<T>,
   ): Promise<T> | undefined {
+    const observation = operations.hasSubscribers ? new Observation(this, name, sid) : undefined;
+    let operation: Operation | undefined;
     let outcome: Awaitable<T>;
     try {
       this._assertOpen();
-      const operation = new Operation(this.#settings.timeoutMs, signalOf(last));
+      operation = new Operation(this.#settings.timeoutMs, signalOf(last));
       outcome = work(operation);
       if (isPromise(outcome)) outcome = this._track(operation.limit(outcome));
     } catch (error) {
       outcome = Promise.reject(error);
     }
+    observation?.watch(outcome, operation);
     return deliver(outcome, typeof last === "function" ? last : undefined);
   }
 
   /** Runs work of many steps: the time limit is that of each step, not of the whole. */
   #runListing<T>(
+    name: OperationName,
     last: CallOptions | Callback<T> | undefined,
     work: (signal: AbortSignal | undefined) => Promise<T>,
   ): Promise<T> | undefined {
+    const observation = operations.hasSubscribers ? new Observation(this, name, undefined) : undefined;
     let outcome: Promise<T>;
     try {
       this._assertOpen();
@@ -282,6 +307,7 @@ export abstract class AbstractStore extends Store {
     } catch (error) {
       outcome = Promise.reject(error);
     }
+    observation?.watch(outcome);
     return deliver(outcome, typeof last === "function" ? last : undefined);
   }
 
@@ -327,7 +353,11 @@ export abstract class AbstractStore extends Store {
   }
 
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
-    if (record === undefined || this.#isOver(record, this.#settings.now())) return null;
+    if (record === undefined) return null;
+    if (this.#isOver(record, this.#settings.now())) {
+      if (this.listenerCount("expired") > 0) this.#reportExpired("found", sid);
+      return null;
+    }
     const decoded = this.#codec.decode(key, record, sid);
     return isPromise(decoded)
       ? decoded.then(found => this.#remember(sid, key, record, found))
@@ -375,8 +405,10 @@ export abstract class AbstractStore extends Store {
     const before = this.#writes.get(movesTo);
     const run = (latest?: StoredRecord) => this.#replacing(loaded, sid, save.run(latest), operation);
     const outcome = before === undefined ? run() : after(before, run);
-    if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome);
-    return this.#queue(movesTo, operation, outcome).then(reached => this.#reportOutcome(sid, reached));
+    if (!isPromise(outcome)) return this.#reportOutcome(sid, outcome, operation);
+    return this.#queue(movesTo, operation, outcome).then(reached =>
+      this.#reportOutcome(sid, reached, operation),
+    );
   }
 
   /** What is saved anew replaces what there may be under the key from before ids were hashed. */
@@ -410,7 +442,8 @@ export abstract class AbstractStore extends Store {
     return outcome;
   }
 
-  #reportOutcome(sid: string, { reason, keys }: SaveOutcome): void {
+  #reportOutcome(sid: string, { reason, keys, stored }: SaveOutcome, operation: Operation): void {
+    operation.outcome = reason === "written" && stored === undefined ? "removed" : reason;
     if (reason === "written") return;
     this.#report("conflict", { reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
   }
@@ -420,6 +453,7 @@ export abstract class AbstractStore extends Store {
     const known = this.#loaded.find(session);
     const seen = known?.sid === sid ? known : undefined;
     const key = seen === undefined ? this.#keyOf(sid) : seen.key;
+    operation.outcome = "skipped";
     if (this.#settings.disableTouch) return;
     const record = seen?.record;
     if (record !== undefined) return this.#extend(key, session, record.createdAt, seen, operation);
@@ -434,9 +468,10 @@ export abstract class AbstractStore extends Store {
       return this.#extend(key, session, 0, undefined, operation);
     }
     // How far it may be prolonged depends on when it began.
-    return Promise.resolve(this.#read(key, operation)).then(
-      stored => stored && this.#extend(key, session, stored.createdAt, undefined, operation),
-    );
+    return Promise.resolve(this.#read(key, operation)).then(stored => {
+      if (stored !== undefined) return this.#extend(key, session, stored.createdAt, undefined, operation);
+      operation.outcome = "none";
+    });
   }
 
   #extend(
@@ -457,10 +492,9 @@ export abstract class AbstractStore extends Store {
     const moved = expiresAt - seenEnd;
     if (moved < 0 || (moved < touchAfterMs && sessionEnd <= seenEnd)) return;
     const extended = this.#guard(() => this._extend(key, { expiresAt, slack, now }, seen?.record, operation));
-    if (seen === undefined) return isPromise(extended) ? extended.then(() => {}) : undefined;
     return isPromise(extended)
-      ? extended.then(done => noteExtended(seen, done, { expiresAt, slack }))
-      : noteExtended(seen, extended, { expiresAt, slack });
+      ? extended.then(done => noteExtended(seen, done, { expiresAt, slack }, operation))
+      : noteExtended(seen, extended, { expiresAt, slack }, operation);
   }
 
   /** The pages of the scan, without the records of longer prefixes; each page is fetched within the time limit. */
@@ -514,6 +548,17 @@ export abstract class AbstractStore extends Store {
   /** Emits on a later tick: a listener that throws must not fail the operation. */
   #report(event: string, details: unknown): void {
     if (this.listenerCount(event) > 0) process.nextTick(() => this.emit(event, details));
+  }
+
+  #reportExpired(reason: ExpiredEvent["reason"], sid: string): void {
+    this.#report("expired", { reason, sidHash: digest(sid) } satisfies ExpiredEvent);
+  }
+
+  /** For backends: their clean-up removed an expired record. */
+  protected _reportExpired(key: string, record: StoredRecord): void {
+    if (this.listenerCount("expired") === 0 || !this.#keys.owns(key)) return;
+    const sid = this.#codec.sidOf(key, record);
+    if (sid !== undefined) this.#reportExpired("removed", sid);
   }
 
   /** For backends: reports failed background work to whoever listens to `error`. */
@@ -621,8 +666,15 @@ function unavailable(error: unknown): never {
   );
 }
 
-function noteExtended(seen: Loaded, extended: boolean, deadline: Deadline): void {
-  if (extended && deadline.expiresAt > seen.deadline.expiresAt) seen.deadline = deadline;
+function noteExtended(
+  seen: Loaded | undefined,
+  extended: boolean,
+  deadline: Deadline,
+  operation: Operation,
+): void {
+  operation.outcome = extended ? "extended" : "none";
+  if (seen !== undefined && extended && deadline.expiresAt > seen.deadline.expiresAt)
+    seen.deadline = deadline;
 }
 
 function assertSession(session: unknown): asserts session is SessionData {

@@ -209,31 +209,33 @@ export class FileStore extends AbstractStore {
       const until = this._now() - GRACE_MS;
       const due = file.reminders(FIRST_CHARACTER, reminderOf(until + 1, ""), CLEANUP_SLICE);
       if (due.length === 0) return removed;
-      removed += await file.transaction(
-        transaction => due.filter(reminder => expire(transaction, reminder, until)).length,
+      const expired = await file.transaction(transaction =>
+        due.flatMap(reminder => expire(transaction, reminder, until) ?? []),
       );
+      for (const { key, record } of expired) this._reportExpired(key, record);
+      removed += expired.length;
       await slice.rest();
     }
   }
 }
 
-/** Follows a reminder; returns whether it removed a session. */
-function expire(transaction: Transaction, reminder: string, until: number): boolean {
+/** Follows a reminder; returns what it removed, if it did. */
+function expire(transaction: Transaction, reminder: string, until: number): ScannedRecord | undefined {
   transaction.removeReminder(reminder);
   const key = reminder.slice(REMINDER_TIME_DIGITS);
   const text = transaction.get(key);
   // Of a record that is gone, or has another reminder by now.
-  if (text === undefined || reminderOf(remindAtOf(text), key) !== reminder) return false;
+  if (text === undefined || reminderOf(remindAtOf(text), key) !== reminder) return undefined;
   const record = decodeEntry(text);
-  if (record === UNREADABLE) return false;
+  if (record === UNREADABLE) return undefined;
   if (record.expiresAt <= until) {
     transaction.remove(key);
-    return true;
+    return { key, record };
   }
   const { expiresAt } = record;
   const next: Place = { revision: newRevision(), expiresAt, remindAt: expiresAt };
   transaction.put(key, encodeEntry(record, next), next.revision, reminderOf(expiresAt, key));
-  return false;
+  return undefined;
 }
 
 function readRecord(file: LmdbFile, key: string): StoredRecord | undefined {

@@ -82,6 +82,7 @@ export class MemoryStore extends AbstractStore {
       for (const { key, record } of page) {
         if (record.expiresAt > until) continue;
         this._remove(key);
+        this._reportExpired(key, record);
         removed += 1;
       }
       await slice.rest();

@@ -1,11 +1,15 @@
 import { setMaxListeners } from "node:events";
 import { StoreError } from "../errors.js";
+import type { Outcome } from "./diagnostics.js";
 
 /** Clients are told to give up this much after the deadline: the caller is told first, and what it is told is ours. */
 const CLIENT_DELAY_MS = 500;
 
 /** One call of a store's method: how long it may take, and whether its caller has given it up. */
 export class Operation {
+  /** What it came to, if that is more than success; for the diagnostics. */
+  outcome: Outcome | undefined;
+
   readonly #timeoutMs: number;
   readonly #callerSignal: AbortSignal | undefined;
   #controller: AbortController | undefined;
