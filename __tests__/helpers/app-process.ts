@@ -12,13 +12,6 @@ export interface StoreChoice {
   path?: string;
 }
 
-/** How requests were answered. */
-interface Answers {
-  /** How many had each status and body. */
-  counts: Record<string, number>;
-  slowestMs: number;
-}
-
 /** An application in a process of its own: outage-app.cjs. */
 export class AppProcess {
   readonly #process: ChildProcess;
@@ -56,20 +49,17 @@ export class AppProcess {
     return (await answer).result;
   }
 
-  /** Sends requests, `atOnce` at a time, from the list in turn. */
-  async flood(calls: string[], count: number, atOnce: number, cookie = ""): Promise<Answers> {
+  /** Sends requests, `atOnce` at a time, from the list in turn; returns what was answered, status and body. */
+  async flood(calls: string[], count: number, atOnce: number, cookie: string): Promise<Set<string>> {
     const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
-    const answers: Answers = { counts: {}, slowestMs: 0 };
+    const answers = new Set<string>();
     let sent = 0;
     const lane = async () => {
       while (sent < count) {
         const call = calls[sent % calls.length] as string;
         sent += 1;
-        const start = performance.now();
         const { status, body } = await this.#send(call, cookie, agent);
-        answers.slowestMs = Math.max(answers.slowestMs, performance.now() - start);
-        const answer = `${status} ${body}`;
-        answers.counts[answer] = (answers.counts[answer] ?? 0) + 1;
+        answers.add(`${status} ${body}`);
       }
     };
     await Promise.all(Array.from({ length: atOnce }, lane));

@@ -10,7 +10,7 @@ import { DynamoDBStore } from "../../lib/dynamodb.js";
 import { EtcdStore } from "../../lib/etcd.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import type { StoreChoice } from "./app-process.js";
-import { dynamodbClient, startEtcd } from "./engines.js";
+import { dynamodbClient, type OwnEtcd, startEtcd } from "./engines.js";
 
 /** A backend that can be made to fail. */
 export interface System {
@@ -47,7 +47,7 @@ export async function openEtcd(how: "stopped" | "frozen"): Promise<RemoteSystem>
   return {
     choice: { kind: "etcd", endpoint: hosts },
     createStore: options => new EtcdStore({ ...options, client }),
-    fail: async () => (how === "stopped" ? etcd.stop() : void process.kill(etcd.pid, "SIGSTOP")),
+    fail: async () => (how === "stopped" ? etcd.stop() : await freeze(etcd)),
     recover: async () => (how === "stopped" ? restart() : void process.kill(etcd.pid, "SIGCONT")),
     async close() {
       client.close();
@@ -55,6 +55,18 @@ export async function openEtcd(how: "stopped" | "frozen"): Promise<RemoteSystem>
       await rm(dataDir, { recursive: true });
     },
   };
+}
+
+/** Stops the process, and waits until it answers nothing any more: on a busy machine that is not at once. */
+async function freeze({ pid, endpoint }: OwnEtcd): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  const answers = () => fetch(`${endpoint}/version`, { signal: AbortSignal.timeout(100) });
+  while (
+    await answers().then(
+      () => true,
+      () => false,
+    )
+  );
 }
 
 /** Stands before an engine and passes everything on, unless it is told otherwise. */
