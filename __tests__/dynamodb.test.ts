@@ -1,7 +1,8 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { basename } from "node:path";
+import { deflateRawSync } from "node:zlib";
 import {
   CreateTableCommand,
   DeleteTableCommand,
@@ -18,6 +19,7 @@ import { type DynamoDBAttributes, DynamoDBStore, type DynamoDBStoreOptions } fro
 import { Clock } from "../lib/internal/conformance/clock.js";
 import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
 import { find, load, plain, requestSession, sids, stored } from "../lib/internal/conformance/sessions.js";
+import { Browser, createApp } from "./helpers/app.js";
 import { type Interference, loseAnswer, type Request, trafficOfDynamoDB } from "./helpers/counting.js";
 import { dynaliteClient, dynamodbClient } from "./helpers/engines.js";
 
@@ -74,15 +76,23 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
     return Promise.all(some.map(sid => store.set(sid, plain(fields))));
   }
 
-  const links = new WeakMap<AbstractStore, DynamoDBClient>();
+  const links = new WeakMap<AbstractStore, DynamoDBClient["config"]["requestHandler"]>();
   storeConformance({
     describe,
     it,
     createStore: options => {
-      // With a middleware stack of its own, so that it can be broken without the others.
-      const link = Object.create(client, { middlewareStack: { value: client.middlewareStack.clone() } });
+      // With a request handler of its own, so that it can be broken without the others.
+      const requestHandler = Object.create(client.config.requestHandler);
+      const middlewareStack = client.middlewareStack.clone();
+      // The SDK's repetitions may come after the test.
+      middlewareStack.remove("traffic");
+      const config = { ...client.config, requestHandler };
+      const link = Object.create(client, {
+        config: { value: config },
+        middlewareStack: { value: middlewareStack },
+      });
       const store = new DynamoDBStore({ timeoutMs: 20_000, ...options, client: link, tableName });
-      links.set(store, link);
+      links.set(store, requestHandler);
       return store;
     },
     capabilities: { maxSessionBytes: MAX_ITEM_BYTES },
@@ -93,7 +103,7 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
     },
     breakBackend: store => {
       const down = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
-      links.get(store)?.middlewareStack.add(() => () => Promise.reject(down), { step: "initialize" });
+      Object.assign(links.get(store) as object, { handle: () => Promise.reject(down) });
     },
   });
 
@@ -135,6 +145,29 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
         expect(requests).toHaveLength(views + writes.length);
       },
     );
+  });
+
+  it("costs 20 write requests at most for 1,000 page views in 1,000 s with default options", async () => {
+    const store = open({ touchAfter: undefined });
+    const now = jest.spyOn(Date, "now").mockImplementation(clock.now);
+    try {
+      const browser = new Browser(createApp(store, { cookie: { maxAge: 30 * 60 * 1000 } }));
+      const requests = await traffic.during(async () => {
+        await browser.send("POST /sign-in?user=ann");
+        for (let view = 0; view < 1000; view++) {
+          clock.advance(1);
+          await browser.send("GET /");
+        }
+      });
+      const writes = requests.filter(name => name !== "GetItem");
+      expect(writes.length).toBeLessThanOrEqual(20);
+      expect(requests.length - writes.length).toBe(1000);
+      // Nor does it end early for that.
+      clock.advance(30 * 60 - 1);
+      expect(await browser.fields()).toEqual({ user: "ann" });
+    } finally {
+      now.mockRestore();
+    }
   });
 
   describe("reads", () => {
@@ -323,6 +356,159 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
         store.removeAllListeners("corrupt");
       }
     });
+  });
+
+  describe("capacity", () => {
+    const metered: DynamoDBClient = makeClient();
+    let units: number[] = [];
+    beforeAll(() => {
+      metered.middlewareStack.add(
+        next => async args => {
+          const answer = await next({ ...args, input: { ...args.input, ReturnConsumedCapacity: "TOTAL" } });
+          const { ConsumedCapacity } = answer.output as { ConsumedCapacity: object };
+          units.push(
+            ...[ConsumedCapacity]
+              .flat()
+              .map(consumed => (consumed as { CapacityUnits: number }).CapacityUnits),
+          );
+          return answer;
+        },
+        { step: "initialize" },
+      );
+    });
+    afterAll(() => metered.destroy());
+
+    async function unitsOf(work: () => Promise<unknown>): Promise<number> {
+      units = [];
+      await work();
+      return units.reduce((sum, one) => sum + one, 0);
+    }
+
+    /** A session of so many bytes of JSON. */
+    function sessionOf(bytes: number, text: (length: number) => string = length => "x".repeat(length)) {
+      const session = plain({ user: "ann", text: "" }, clock.in(1800));
+      session.text = text(bytes - JSON.stringify(session).length);
+      expect(JSON.stringify(session)).toHaveLength(bytes);
+      return session;
+    }
+
+    const incompressible = (length: number) => randomBytes(length).toString("base64").slice(0, length);
+    const compressible = (length: number) => "All work and no play. ".repeat(length).slice(0, length);
+
+    /** What DynamoDB counts for the item of a session, by the rules in its documentation. */
+    async function bytesOf(sid: string): Promise<number> {
+      const { Item } = await raw.send(
+        new GetItemCommand({ TableName: tableName, Key: { id: { S: sid } }, ConsistentRead: true }),
+      );
+      return Object.entries(Item ?? {}).reduce((size, [name, { S, N, B }]) => {
+        const digits = N?.replace(/^0+|0+$/g, "").length;
+        const value =
+          digits === undefined ? (B?.length ?? Buffer.byteLength(S ?? "")) : Math.ceil(digits / 2) + 1;
+        return size + Buffer.byteLength(name) + value;
+      }, 0);
+    }
+
+    it("of a write is one unit for a session of 900 bytes of JSON under an ordinary key", async () => {
+      const store = open({ client: metered, prefix: undefined, touchAfter: undefined });
+      const sid = randomBytes(24).toString("base64url");
+      const session = requestSession(store, sid, plain({ user: "ann" }, clock.in(1800)));
+      session.text = "x".repeat(900 - ',"text":""'.length - JSON.stringify(session).length);
+      expect(JSON.stringify(session)).toHaveLength(900);
+      expect(await unitsOf(() => store.set(sid, session))).toBe(1);
+      const loaded = Object.assign(await load(store, sid), { user: "eve" });
+      expect(await unitsOf(() => store.set(sid, loaded))).toBe(1);
+      loaded.cookie.expires = clock.in(3600);
+      expect(await unitsOf(() => store.touch(sid, loaded))).toBe(1);
+      expect(await bytesOf(`sess:${sid}`)).toBeLessThanOrEqual(1024);
+    });
+
+    it("of reads is half with consistentRead: false", async () => {
+      const store = open({ client: metered });
+      const half = open({ client: metered, consistentRead: false });
+      const some = sids(10);
+      for (const sid of some) await store.set(sid, sessionOf(6000));
+      for (const read of [
+        (from: DynamoDBStore) => from.get("sid-0"),
+        (from: DynamoDBStore) => Promise.all(some.map(sid => from.get(sid))),
+      ]) {
+        const whole = await unitsOf(() => read(store));
+        expect(whole).toBeGreaterThan(0);
+        expect(await unitsOf(() => read(half))).toBe(whole / 2);
+      }
+    });
+
+    it("of a larger session is less with compression, and any store reads what it wrote", async () => {
+      const without = open({ client: metered });
+      const store = open({ client: metered, compression: "deflate" });
+      const session = sessionOf(6000, compressible);
+      expect(await unitsOf(() => without.set("plain", session))).toBe(6);
+      await without.destroy("plain");
+      expect(await unitsOf(() => store.set("sid", session))).toBe(1);
+      expect((await itemOf("sid"))?.data).toBeInstanceOf(Uint8Array);
+      for (const reader of [store, without]) {
+        expect(await find(reader, "sid")).toMatchObject({ user: "ann", text: session.text });
+        await saveAll(reader, ["other"]);
+        const found = await Promise.all(["sid", "other", "sid"].map(sid => find(reader, sid)));
+        expect(found).toMatchObject([{ user: "ann" }, {}, { user: "ann" }]);
+        expect(await reader.all()).toHaveLength(2);
+      }
+      // A touch moves the expiry alone, and a save without the option stores it as it is.
+      await store.touch("sid", plain({}, clock.in(5000)));
+      expect((await itemOf("sid"))?.data).toBeInstanceOf(Uint8Array);
+      const [first, second] = [await load(store, "sid"), await load(without, "sid")];
+      first.views = 1;
+      await store.set("sid", first);
+      second.theme = "dark";
+      await without.set("sid", second);
+      expect(await stored(store, "sid")).toEqual({
+        user: "ann",
+        text: session.text,
+        views: 1,
+        theme: "dark",
+      });
+      expect((await itemOf("sid"))?.data).toEqual(expect.any(String));
+    });
+
+    it.each([
+      ["one unit anyway", 600, compressible],
+      ["no fewer units", 1500, incompressible],
+    ])("is not worth compression where it takes %s", async (_what, bytes, text) => {
+      const store = open({ compression: "deflate" });
+      const session = sessionOf(bytes, text);
+      await store.set("sid", session);
+      expect((await itemOf("sid"))?.data).toBe(JSON.stringify(session));
+    });
+
+    it("lets a session of more than 400 KB be saved that deflates to less, up to 4 MB", async () => {
+      const store = open({ compression: "deflate" });
+      const text = compressible(4_000_000);
+      await store.set("sid", plain({ text }));
+      expect(await stored(store, "sid")).toEqual({ text });
+      for (const refused of [compressible(5_000_000), incompressible(600_000)]) {
+        await expect(store.set("sid", plain({ text: refused }))).rejects.toMatchObject({
+          code: "ERR_SESSION_TOO_LARGE",
+        });
+      }
+      expect(await stored(store, "sid")).toEqual({ text });
+    });
+
+    it.each([
+      ["do not inflate", Buffer.from("no deflate stream")],
+      ["are cut off", deflateRawSync(Buffer.from(JSON.stringify(plain()))).subarray(0, -5)],
+      ["inflate to more than a session may have", deflateRawSync(Buffer.alloc(64 * 1024 * 1024, " "))],
+    ])(
+      "has no part in data that %s: they are absent, reported, and left as they are",
+      async (_what, data) => {
+        const store = open();
+        const corrupt = eventsOf(store, "corrupt");
+        const Item = { id: `${prefix}sid`, data, expires: clock.now() + 1e6, ttl: 2e9, c: 1, v: "1.1", s: 0 };
+        await DynamoDBDocumentClient.from(raw).send(new PutCommand({ TableName: tableName, Item }));
+        expect(await store.get("sid")).toBeNull();
+        expect(await store.all()).toEqual([]);
+        expect(await corrupt()).toHaveLength(2);
+        expect(Buffer.from((await itemOf("sid"))?.data)).toEqual(data);
+      },
+    );
   });
 
   describe("a refused save", () => {
@@ -588,6 +774,21 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
       expect(await store.ids()).toEqual([]);
     }
 
+    it("can be one that caches its middleware", async () => {
+      const base = makeClient();
+      base.config.cacheMiddleware = true;
+      await useEveryMethod(open({ client: base }));
+      base.destroy();
+    });
+
+    it("may be given middleware until the store is first used", async () => {
+      const base = makeClient();
+      const store = open({ client: base });
+      const names = trafficOfDynamoDB(base);
+      expect(await names.during(() => store.ping())).toEqual(["GetItem"]);
+      base.destroy();
+    });
+
     it("is not closed with the store", async () => {
       const store = open();
       await saveAll(store, ["sid"]);
@@ -734,6 +935,7 @@ if (!isAws) {
     it.each<[string, unknown[]]>([
       ["tableName", ["", 42, null]],
       ["consistentRead", [0, "yes", null]],
+      ["compression", [true, "gzip", 1, null]],
       [
         "attributes",
         [null, "id", { key: "sid" }, { id: "" }, { id: 1 }, { id: "x", data: "x" }, { id: "data" }],

@@ -205,7 +205,7 @@ describe("options", () => {
     expectTypeOf<Own<MemoryStoreOptions>>().toEqualTypeOf<"max" | "maxBytes" | "cleanupInterval">();
     expectTypeOf<Own<FileStoreOptions>>().toEqualTypeOf<"path" | "cleanupInterval">();
     expectTypeOf<Own<DynamoDBStoreOptions>>().toEqualTypeOf<
-      "client" | "tableName" | "attributes" | "consistentRead"
+      "client" | "tableName" | "attributes" | "consistentRead" | "compression"
     >();
     expectTypeOf<Own<EtcdStoreOptions>>().toEqualTypeOf<"client">();
   });

@@ -1,16 +1,23 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { DynamoDBDocumentClient, PutCommandInput } from "@aws-sdk/lib-dynamodb";
+import type {
+  ConditionalCheckFailedException,
+  DynamoDBClient,
+  PutItemCommandInput,
+  WriteRequest,
+} from "@aws-sdk/client-dynamodb";
+import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { AbstractStore } from "./abstract-store.js";
 import { StoreError, tooLarge } from "./errors.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
 import { type CallOptions, signalOf } from "./internal/bridge.js";
-import { DynamoDBItems, type Item } from "./internal/dynamodb-items.js";
+import { type Cancellable, clientOver } from "./internal/dynamodb-client.js";
+import { DynamoDBItems, type Item, sizeOf } from "./internal/dynamodb-items.js";
 import { Operation } from "./internal/operation.js";
 import { rules } from "./internal/options.js";
 import { requirePeer } from "./internal/peers.js";
 import {
   ABSENT,
+  type Awaitable,
   type Expected,
   type Extension,
   type ScannedRecord,
@@ -32,7 +39,7 @@ const lib = requirePeer<typeof import("@aws-sdk/lib-dynamodb")>("@aws-sdk/lib-dy
 export interface DynamoDBAttributes {
   /** The partition key: prefix and sid. String. @defaultValue `"id"` */
   id: string;
-  /** The serialized session. String. @defaultValue `"data"` */
+  /** The serialized session. String, or binary if it is compressed. @defaultValue `"data"` */
   data: string;
   /** When the session expires. Number, epoch milliseconds. @defaultValue `"expires"` */
   expires: string;
@@ -56,6 +63,11 @@ export interface DynamoDBStoreOptions extends StoreOptions {
   attributes?: Partial<DynamoDBAttributes> | undefined;
   /** Whether reads see every write that was acknowledged before. `false` halves their cost. @defaultValue `true` */
   consistentRead?: boolean | undefined;
+  /**
+   * `"deflate"`: sessions are deflated where that saves write units, which cost the same for each kilobyte or part of
+   * one. It can be changed at any time: either form is read, whatever the option says. @defaultValue `false`
+   */
+  compression?: "deflate" | false | undefined;
 }
 
 // Short names for what nobody looks up: a write costs one unit for each kilobyte, names included.
@@ -103,11 +115,12 @@ export class DynamoDBStore extends AbstractStore {
   /** The names of the attributes. */
   readonly attributes: Readonly<DynamoDBAttributes>;
 
-  readonly #client: DynamoDBDocumentClient;
+  readonly #injected: DynamoDBClient;
+  #ownClient: DynamoDBDocumentClient | undefined;
   readonly #consistentRead: boolean;
-  readonly #ifAbsent: Pick<PutCommandInput, "ConditionExpression" | "ExpressionAttributeNames">;
+  readonly #compress: boolean;
   readonly #items: DynamoDBItems;
-  readonly #reads: Batcher<Read, Item | undefined>;
+  readonly #reads: Batcher<Read, Awaitable<StoredRecord | undefined>>;
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: DynamoDBStoreOptions) {
@@ -124,22 +137,17 @@ export class DynamoDBStore extends AbstractStore {
         expected: `an object with different names for some of ${Object.keys(DEFAULT_ATTRIBUTES).join(", ")}`,
       },
       consistentRead: rules.boolean,
+      compression: {
+        test: value => value === "deflate" || value === false,
+        expected: '"deflate" or false',
+      },
     });
     this.tableName = options.tableName ?? DEFAULT_TABLE_NAME;
     this.attributes = Object.freeze(withDefaults(options.attributes));
     this.#items = new DynamoDBItems(this.attributes);
     this.#consistentRead = options.consistentRead ?? true;
-    this.#ifAbsent = {
-      ConditionExpression: "attribute_not_exists(#id)",
-      ExpressionAttributeNames: { "#id": this.attributes.id },
-    };
-    // A document client of our own over the injected one, so that its marshalling options do not matter. Over a copy
-    // of its configuration, since lib-dynamodb writes ours into that.
-    const { config, middlewareStack } = options.client as DynamoDBClient;
-    this.#client = lib.DynamoDBDocumentClient.from({
-      config: { ...config },
-      middlewareStack,
-    } as DynamoDBClient);
+    this.#injected = options.client as DynamoDBClient;
+    this.#compress = options.compression === "deflate";
     this.#reads = new Batcher({
       send: reads => this.#sendReads(reads),
       limits: () => ({ items: MAX_BATCH_GET, bytes: Number.POSITIVE_INFINITY }),
@@ -218,8 +226,14 @@ export class DynamoDBStore extends AbstractStore {
     }
   }
 
-  protected override async _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
-    return this.#items.recordOf(await this.#reads.add({ key, size: 0, operation }));
+  /** Made when first used, so that it has what an application adds to its client until then. */
+  get #client(): DynamoDBDocumentClient {
+    this.#ownClient ??= clientOver(this.#injected, client => lib.DynamoDBDocumentClient.from(client));
+    return this.#ownClient;
+  }
+
+  protected override _read(key: string, operation: Operation): Promise<StoredRecord | undefined> {
+    return this.#reads.add({ key, size: 0, operation }) as Promise<StoredRecord | undefined>;
   }
 
   protected override async _write(
@@ -228,32 +242,47 @@ export class DynamoDBStore extends AbstractStore {
     expected: Expected | undefined,
     operation: Operation,
   ): Promise<WriteResult> {
-    const item = this.#items.itemOf(key, record);
-    const size = this.#items.sizeOf(item);
+    let item = this.#items.itemOf(key, record);
+    if (this.#compress) item = await this.#items.smaller(item);
+    // At most three bytes for a character.
+    const size = record.data.length < MAX_ITEM_BYTES / 4 ? 0 : sizeOf(item);
     if (size > MAX_ITEM_BYTES) throw tooLarge(size, MAX_ITEM_BYTES, "DynamoDB's limit for an item");
-    const condition =
-      expected === ABSENT
-        ? this.#ifAbsent
-        : expected && {
-            ConditionExpression: "#version = :version AND #expires <= :by",
-            ExpressionAttributeNames: {
-              "#version": this.attributes.version,
-              "#expires": this.attributes.expires,
-            },
-            ExpressionAttributeValues: { ":version": expected.version, ":by": expected.expiresBy },
-            ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
-          };
-    const put = new lib.PutCommand({ TableName: this.tableName, Item: item, ...condition });
+    operation.throwIfEnded();
+    const put = new sdk.PutItemCommand({
+      TableName: this.tableName,
+      Item: item,
+      ...(expected && this.#conditionOf(expected)),
+    });
     try {
-      await this.#client.send(put, { abortSignal: operation.signal });
+      await this.#client.send(cancellable(put, operation.signal));
       return { written: true };
     } catch (error) {
       if (nameOf(error) !== "ConditionalCheckFailedException") throw this.#explain(error);
       const stored = (error as ConditionalCheckFailedException).Item;
       // No item: it is gone, or the engine does not return it (dynalite, DynamoDB Local).
       const current = stored ?? (await this.#getItem(key, true, operation));
-      return { written: false, current: this.#items.recordOf(current) };
+      return { written: false, current: await this.#items.recordOf(current) };
     }
+  }
+
+  #conditionOf(expected: Expected): Partial<PutItemCommandInput> {
+    const { id, version, expires } = this.attributes;
+    if (expected === ABSENT) {
+      return {
+        ConditionExpression: "attribute_not_exists(#id)",
+        ExpressionAttributeNames: { "#id": id },
+        ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+      };
+    }
+    return {
+      ConditionExpression: "#version = :version AND #expires <= :by",
+      ExpressionAttributeNames: { "#version": version, "#expires": expires },
+      ExpressionAttributeValues: {
+        ":version": { S: expected.version },
+        ":by": { N: String(expected.expiresBy) },
+      },
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+    };
   }
 
   protected override async _extend(
@@ -262,23 +291,23 @@ export class DynamoDBStore extends AbstractStore {
     _seen: StoredRecord | undefined,
     operation: Operation,
   ): Promise<boolean> {
-    const { expires, ttl, slack } = this.attributes;
-    const update = new lib.UpdateCommand({
+    const { id, expires, ttl, slack } = this.attributes;
+    const update = new sdk.UpdateItemCommand({
       TableName: this.tableName,
-      Key: { [this.attributes.id]: key },
+      Key: { [id]: { S: key } },
       UpdateExpression: "SET #expires = :expires, #ttl = :ttl, #slack = :slack",
       // Neither comparison holds for an item that is not there.
       ConditionExpression: "#expires > :now AND #expires < :expires",
       ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack },
       ExpressionAttributeValues: {
-        ":expires": extension.expiresAt,
-        ":ttl": this.#items.ttlOf(extension.expiresAt),
-        ":slack": extension.slack,
-        ":now": extension.now,
+        ":expires": { N: String(extension.expiresAt) },
+        ":ttl": { N: this.#items.ttlOf(extension.expiresAt) },
+        ":slack": { N: String(extension.slack) },
+        ":now": { N: String(extension.now) },
       },
     });
     try {
-      await this.#client.send(update, { abortSignal: operation.signal });
+      await this.#client.send(cancellable(update, operation.signal));
       return true;
     } catch (error) {
       if (nameOf(error) === "ConditionalCheckFailedException") return false;
@@ -287,8 +316,9 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   protected override async _remove(key: string, operation: Operation): Promise<void> {
-    const remove = new lib.DeleteCommand({ TableName: this.tableName, Key: { [this.attributes.id]: key } });
-    await this.#client.send(remove, { abortSignal: operation.signal }).catch(this.#rethrow);
+    const Key = { [this.attributes.id]: { S: key } };
+    const remove = new sdk.DeleteItemCommand({ TableName: this.tableName, Key });
+    await this.#client.send(cancellable(remove, operation.signal)).catch(this.#rethrow);
   }
 
   protected override async _removeAll(keys: string[], operation: Operation): Promise<void> {
@@ -297,11 +327,13 @@ export class DynamoDBStore extends AbstractStore {
       chunks.push(keys.slice(from, from + MAX_BATCH_WRITE));
     const lane = async () => {
       for (let chunk = chunks.pop(); chunk !== undefined; chunk = chunks.pop()) {
-        const requests = chunk.map(key => ({ DeleteRequest: { Key: { [this.attributes.id]: key } } }));
+        const requests: WriteRequest[] = chunk.map(key => ({
+          DeleteRequest: { Key: { [this.attributes.id]: { S: key } } },
+        }));
         await this.#untilProcessed(requests, async left => {
-          const write = new lib.BatchWriteCommand({ RequestItems: { [this.tableName]: left } });
-          const { UnprocessedItems } = await this.#client.send(write, { abortSignal: operation.signal });
-          return UnprocessedItems?.[this.tableName] as typeof left | undefined;
+          const write = new sdk.BatchWriteItemCommand({ RequestItems: { [this.tableName]: left } });
+          const { UnprocessedItems } = await this.#client.send(cancellable(write, operation.signal));
+          return UnprocessedItems?.[this.tableName];
         });
       }
     };
@@ -314,7 +346,7 @@ export class DynamoDBStore extends AbstractStore {
   ): AsyncGenerator<ScannedRecord[]> {
     const stop = new AbortController();
     const fetchPage = async (segment: number, from?: Item) => {
-      const scan = new lib.ScanCommand({
+      const scan = new sdk.ScanCommand({
         TableName: this.tableName,
         ConsistentRead: this.#consistentRead,
         Segment: segment,
@@ -323,10 +355,10 @@ export class DynamoDBStore extends AbstractStore {
         ...(start !== "" && {
           FilterExpression: "begins_with(#id, :start)",
           ExpressionAttributeNames: { "#id": this.attributes.id },
-          ExpressionAttributeValues: { ":start": start },
+          ExpressionAttributeValues: { ":start": { S: start } },
         }),
       });
-      const { Items = [], LastEvaluatedKey } = await this.#client.send(scan, { abortSignal: stop.signal });
+      const { Items = [], LastEvaluatedKey } = await this.#client.send(cancellable(scan, stop.signal));
       return { segment, items: Items, next: LastEvaluatedKey };
     };
     const pages = new Map<number, ReturnType<typeof fetchPage>>();
@@ -343,38 +375,44 @@ export class DynamoDBStore extends AbstractStore {
         const { segment, items, next } = await Promise.race(pages.values()).catch(this.#rethrow);
         pages.delete(segment);
         if (next !== undefined) begin(segment, next);
-        yield items.map(item => this.#items.scannedOf(item));
+        const records = await Promise.all(items.map(item => this.#items.recordOf(item) as StoredRecord));
+        yield items.map((item, index) => ({
+          key: this.#items.keyOf(item),
+          record: records[index] as StoredRecord,
+        }));
       }
     } finally {
       stop.abort();
     }
   }
 
-  async #sendReads(reads: Read[]): Promise<(Item | undefined)[]> {
+  async #sendReads(reads: Read[]): Promise<Awaitable<StoredRecord | undefined>[]> {
     const [first, ...more] = reads as [Read, ...Read[]];
-    if (more.length === 0) return [await this.#getItem(first.key, this.#consistentRead, first.operation)];
-    const { id } = this.attributes;
+    if (more.length === 0) {
+      const item = await this.#getItem(first.key, this.#consistentRead, first.operation);
+      return [this.#items.recordOf(item)];
+    }
     const found = new Map<string, Item>();
     const deadline = Operation.clientDeadline(reads.map(({ operation }) => operation));
-    const abortSignal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
-    const keys = [...new Set(reads.map(({ key }) => key))].map(key => ({ [id]: key }));
+    const signal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
+    const keys = [...new Set(reads.map(({ key }) => key))].map(S => ({ [this.attributes.id]: { S } }));
     await this.#untilProcessed(keys, async left => {
       const table = { Keys: left, ConsistentRead: this.#consistentRead };
-      const get = new lib.BatchGetCommand({ RequestItems: { [this.tableName]: table } });
-      const { Responses, UnprocessedKeys } = await this.#client.send(get, { abortSignal });
-      for (const item of Responses?.[this.tableName] ?? []) found.set(item[id], item);
-      return UnprocessedKeys?.[this.tableName]?.Keys;
+      const get = new sdk.BatchGetItemCommand({ RequestItems: { [this.tableName]: table } });
+      const { Responses, UnprocessedKeys } = await this.#client.send(cancellable(get, signal));
+      for (const item of Responses?.[this.tableName] ?? []) found.set(this.#items.keyOf(item), item);
+      return UnprocessedKeys?.[this.tableName]?.Keys as typeof left | undefined;
     }).catch(this.#rethrow);
-    return reads.map(({ key }) => found.get(key));
+    return reads.map(({ key }) => this.#items.recordOf(found.get(key)));
   }
 
   async #getItem(key: string, consistent: boolean, operation: Operation): Promise<Item | undefined> {
-    const get = new lib.GetCommand({
+    const get = new sdk.GetItemCommand({
       TableName: this.tableName,
-      Key: { [this.attributes.id]: key },
+      Key: { [this.attributes.id]: { S: key } },
       ConsistentRead: consistent,
     });
-    const { Item } = await this.#client.send(get, { abortSignal: operation.signal }).catch(this.#rethrow);
+    const { Item } = await this.#client.send(cancellable(get, operation.signal)).catch(this.#rethrow);
     return Item;
   }
 
@@ -419,6 +457,11 @@ function isAttributes(value: unknown): boolean {
 function isClient(value: unknown): boolean {
   const client = value as Partial<DynamoDBClient> | null | undefined;
   return typeof client?.send === "function" && typeof client.middlewareStack?.clone === "function";
+}
+
+/** See {@link clientOver}. */
+function cancellable<Command extends object>(command: Command, abortSignal: AbortSignal): Command {
+  return Object.assign(command, { abortSignal } satisfies Cancellable);
 }
 
 function nameOf(error: unknown): string {

@@ -1,10 +1,21 @@
+import { promisify } from "node:util";
+import { deflateRaw, inflateRaw } from "node:zlib";
+import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import type { DynamoDBAttributes } from "../dynamodb.js";
 import { GRACE_MS } from "./expiry.js";
-import { readableRecord, type ScannedRecord, type StoredRecord } from "./record.js";
+import { type Awaitable, readableRecord, type StoredRecord, UNREADABLE } from "./record.js";
 
-/** An item as the document client takes and gives it. */
-// biome-ignore lint/suspicious/noExplicitAny: the document client's own type
-export type Item = Record<string, any>;
+/** An item as it goes over the wire. */
+export type Item = Record<string, AttributeValue>;
+
+const deflate = promisify(deflateRaw);
+const inflate = promisify(inflateRaw);
+
+/** What deflates to less than this may be stored, and what inflates to more than this is no session. */
+export const MAX_INFLATED_BYTES = 4 * 1024 * 1024;
+
+/** A write costs a unit for each of these, or part of one. */
+const WRITE_UNIT_BYTES = 1024;
 
 /** The mapping between records and DynamoDB items. */
 export class DynamoDBItems {
@@ -17,59 +28,76 @@ export class DynamoDBItems {
   itemOf(key: string, record: StoredRecord): Item {
     const { id, data, expires, ttl, created, version, slack } = this.#attributes;
     return {
-      [id]: key,
-      [data]: record.data,
-      [expires]: record.expiresAt,
-      [ttl]: this.ttlOf(record.expiresAt),
-      [created]: record.createdAt,
-      [version]: record.version,
-      [slack]: record.slack,
+      [id]: { S: key },
+      [data]: { S: record.data },
+      [expires]: { N: String(record.expiresAt) },
+      [ttl]: { N: this.ttlOf(record.expiresAt) },
+      [created]: { N: String(record.createdAt) },
+      [version]: { S: record.version },
+      [slack]: { N: String(record.slack) },
     };
   }
 
-  /** Whole seconds, rounded up, after the grace period. */
-  ttlOf(expiresAt: number): number {
-    return Math.ceil((expiresAt + GRACE_MS) / 1000);
+  /** The item with its data deflated, if it costs fewer write units then. */
+  async smaller(item: Item): Promise<Item> {
+    const units = unitsOf(sizeOf(item));
+    const data = Buffer.from(item[this.#attributes.data]?.S ?? "");
+    if (units === 1 || data.length > MAX_INFLATED_BYTES) return item;
+    const deflated = { ...item, [this.#attributes.data]: { B: await deflate(data) } };
+    return unitsOf(sizeOf(deflated)) < units ? deflated : item;
   }
 
-  recordOf(item: Item | undefined): StoredRecord | undefined {
+  /** Whole seconds, rounded up, after the grace period. */
+  ttlOf(expiresAt: number): string {
+    return String(Math.ceil((expiresAt + GRACE_MS) / 1000));
+  }
+
+  recordOf(item: Item | undefined): Awaitable<StoredRecord | undefined> {
     if (item === undefined) return undefined;
     const { data, expires, created, version, slack } = this.#attributes;
-    return readableRecord(
-      plainValue(item[data]),
-      plainValue(item[version]),
-      numberOf(item[expires]),
-      numberOf(item[slack]),
-      numberOf(item[created]),
-    );
+    const record = (text: unknown) =>
+      readableRecord(
+        text,
+        item[version]?.S,
+        numberOf(item[expires]),
+        numberOf(item[slack]),
+        numberOf(item[created]),
+      );
+    const stored = item[data];
+    return stored?.B === undefined ? record(stored?.S) : inflated(stored.B).then(record, () => UNREADABLE);
   }
 
-  scannedOf(item: Item): ScannedRecord {
-    return { key: item[this.#attributes.id], record: this.recordOf(item) as StoredRecord };
-  }
-
-  /**
-   * What DynamoDB counts for an item: names and strings in UTF-8, a byte for two digits of a number and one more.
-   * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
-   */
-  sizeOf(item: Item): number {
-    let size = 0;
-    for (const [name, value] of Object.entries(item)) {
-      size += Buffer.byteLength(name);
-      size += typeof value === "string" ? Buffer.byteLength(value) : Math.ceil(String(value).length / 2) + 1;
-    }
-    return size;
+  keyOf(item: Item): string {
+    return item[this.#attributes.id]?.S as string;
   }
 }
 
-/** The item that comes with a failed condition is not unmarshalled by the document client: `{ S: ... }`, `{ N: ... }`. */
-function plainValue(attribute: unknown): unknown {
-  if (typeof attribute !== "object" || attribute === null) return attribute;
-  const { S, N } = attribute as { S?: unknown; N?: unknown };
-  return S ?? N;
+async function inflated(data: Uint8Array): Promise<string> {
+  const text = await inflate(data, { maxOutputLength: MAX_INFLATED_BYTES });
+  return text.toString();
 }
 
-function numberOf(attribute: unknown): number {
-  const value = plainValue(attribute);
-  return value === undefined || value === null || value === "" ? Number.NaN : Number(value);
+/**
+ * What DynamoDB counts for an item: names and strings in UTF-8, binary data as it is, a byte for two digits of a
+ * number and one more.
+ * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+ */
+export function sizeOf(item: Item): number {
+  let size = 0;
+  for (const [name, { S, N, B }] of Object.entries(item)) {
+    size += Buffer.byteLength(name);
+    if (S !== undefined) size += Buffer.byteLength(S);
+    else if (N !== undefined) size += Math.ceil(N.length / 2) + 1;
+    else size += B?.length ?? 0;
+  }
+  return size;
+}
+
+function unitsOf(size: number): number {
+  return Math.ceil(size / WRITE_UNIT_BYTES);
+}
+
+function numberOf(attribute: AttributeValue | undefined): number {
+  // Not '' or null, which Number() takes for 0.
+  return Number(attribute?.N || Number.NaN);
 }
