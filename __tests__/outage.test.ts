@@ -218,4 +218,4 @@ describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
   });
 });
 
-describeFloods({ refused: 10_000, hanging: 2000, atOnce: 10_000 });
+describeFloods({ refused: 10_000, hanging: 1000, atOnce: 10_000 });
