@@ -5,6 +5,7 @@ import { refreshCookieExpiry } from "./expiry.js";
 import type { KeySpace } from "./keys.js";
 import type { Fields } from "./merge.js";
 import { type Awaitable, isPromise, type StoredRecord, UNREADABLE } from "./record.js";
+import { stringifySession } from "./session-json.js";
 
 /** Turns sessions into strings and back. Either method may return a promise. */
 export interface Serializer {
@@ -40,21 +41,14 @@ export class SessionCodec {
   /** @throws StoreError `ERR_SESSION_SERIALIZE` */
   serialize(session: object): Awaitable<string> {
     try {
+      if (this.#serializer === JSON) return stringifySession(session);
       const text = this.#serializer.stringify(session);
       return isPromise(text)
         ? Promise.resolve(text).then(checkString).catch(failSerialize)
-        : this.#checkJson(checkString(text));
+        : checkString(text);
     } catch (error) {
       return failSerialize(error);
     }
-  }
-
-  /** A session's `toJSON` may give anything, and what is no object could not be read again. */
-  #checkJson(text: string): string {
-    if (this.#serializer === JSON && !text.startsWith("{")) {
-      throw new TypeError("The session's toJSON did not give an object");
-    }
-    return text;
   }
 
   /** What the serializer makes of a text. @throws what it throws, and a TypeError for what is not an object */
