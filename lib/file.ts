@@ -45,7 +45,7 @@ const REMINDER_TIME_DIGITS = 16;
 /** Makes the next key of a key, and the first key of all. */
 const FIRST_CHARACTER = "\0";
 
-/** Where a record is in the file: the note that the store makes on the records it knows. */
+/** Where a record is in the file. It is noted on the record as the first line of its entry, which says it. */
 interface Place {
   /** Chosen anew by each write, touches among them: a conditional write names the one that it replaces. */
   revision: number;
@@ -110,13 +110,13 @@ export class FileStore extends AbstractStore {
       if (await this.#put(file, key, record, null)) return WRITTEN;
       return { written: false, current: readRecord(file, key) };
     }
-    let place = expected.seen.note as Place | undefined;
+    let place = placeOf(expected.seen);
     for (;;) {
       // Not noted yet, or touched since: what is there now may still be what is expected.
       if (place === undefined || place.expiresAt > expected.expiresBy) {
         const current = readRecord(file, key);
         if (!isExpected(current, expected)) return { written: false, current };
-        place = placeOf(current);
+        place = placeOf(current as StoredRecord);
       }
       if (await this.#put(file, key, record, place)) return WRITTEN;
       place = undefined;
@@ -153,12 +153,12 @@ export class FileStore extends AbstractStore {
     // A reminder that comes too early is moved later, but one that comes too late is of no use.
     const keeps = place != null && place.remindAt <= expiresAt;
     const remindAt = keeps ? place.remindAt : expiresAt;
-    const next: Place = { revision: newRevision(), expiresAt, remindAt };
-    const text = encodeEntry(record, next);
+    const revision = newRevision();
     const reminder = keeps ? undefined : reminderOf(remindAt, key);
-    if (!(await file.put(key, text, next.revision, place === null ? null : place?.revision, reminder)))
-      return false;
-    record.note = next;
+    const entry = encodeEntry(record, revision, remindAt);
+    const expected = place === null ? null : place?.revision;
+    if (!(await file.put(key, entry, revision, expected, reminder))) return false;
+    record.note = firstLineOf(entry);
     return true;
   }
 
@@ -233,8 +233,9 @@ function expire(transaction: Transaction, reminder: string, until: number): Scan
     return { key, record };
   }
   const { expiresAt } = record;
-  const next: Place = { revision: newRevision(), expiresAt, remindAt: expiresAt };
-  transaction.put(key, encodeEntry(record, next), next.revision, reminderOf(expiresAt, key));
+  const revision = newRevision();
+  const entry = encodeEntry(record, revision, expiresAt);
+  transaction.put(key, entry, revision, reminderOf(expiresAt, key));
   return undefined;
 }
 
@@ -243,9 +244,10 @@ function readRecord(file: LmdbFile, key: string): StoredRecord | undefined {
   return text === undefined ? undefined : decodeEntry(text);
 }
 
-/** Every record that is not {@link UNREADABLE} has its note when it comes from here. */
-function placeOf(record: StoredRecord | undefined): Place {
-  return record?.note as Place;
+function placeOf({ note }: StoredRecord): Place | undefined {
+  if (note === undefined) return undefined;
+  const [remindAt, revision, _version, expiresAt] = (note as string).split(" ");
+  return { revision: Number(revision), expiresAt: Number(expiresAt), remindAt: Number(remindAt) };
 }
 
 /** Times before 1970 count as 1970: reminders are in the order of their characters. */
@@ -259,24 +261,23 @@ function newRevision(): number {
   return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
 }
 
-function encodeEntry(record: StoredRecord, { revision, remindAt }: Place): string {
+/** Before the record goes what the file store adds to it. */
+function encodeEntry(record: StoredRecord, revision: number, remindAt: number): string {
   return `${remindAt} ${revision} ${encodeRecord(record)}`;
 }
 
-function remindAtOf(text: string): number {
-  return Number(text.slice(0, Math.max(0, text.indexOf(" "))));
+function remindAtOf(entry: string): number {
+  return Number(entry.slice(0, Math.max(0, entry.indexOf(" "))));
+}
+
+function firstLineOf(entry: string): string {
+  return entry.slice(0, entry.indexOf("\n"));
 }
 
 /** The record, with its note. */
-function decodeEntry(text: string): StoredRecord {
-  const first = text.indexOf(" ");
-  const second = text.indexOf(" ", first + 1);
-  const record = decodeRecord(text.slice(second + 1));
-  if (record === UNREADABLE) return record;
-  record.note = {
-    revision: Number(text.slice(first + 1, second)),
-    expiresAt: record.expiresAt,
-    remindAt: Number(text.slice(0, first)),
-  } satisfies Place;
+function decodeEntry(entry: string): StoredRecord {
+  const end = entry.indexOf(" ", entry.indexOf(" ") + 1);
+  const record = decodeRecord(entry.slice(end + 1));
+  if (record !== UNREADABLE) record.note = firstLineOf(entry);
   return record;
 }
