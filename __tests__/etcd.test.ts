@@ -168,6 +168,30 @@ describe("cost", () => {
     expect(await store.ids()).toEqual([]);
   });
 
+  it("is a request more for 64 saves of the same moment if another process changed one of the sessions", async () => {
+    const store = open();
+    const some = sids(64);
+    await forEach(some, sid => store.set(sid, plain({ sid })));
+    const sessions = await Promise.all(some.map(sid => load(store, sid)));
+    for (const session of sessions) session.mine = 1;
+    const other = open();
+    const changed = await load(other, some[10] as string);
+    await other.set(some[10] as string, Object.assign(changed, { theirs: 1 }));
+    await other.destroy(some[20] as string);
+    const save = () =>
+      Promise.all(
+        some.map((sid, index) => store.set(sid, sessions[index] as never)).concat(store.set("new", plain())),
+      );
+    // Together, then each for itself, then the one that was merged.
+    expect(await traffic.during(save)).toEqual(["txn", "txn", "txn"]);
+    expect(await stored(store, some[10] as string)).toEqual({ sid: some[10], mine: 1, theirs: 1 });
+    expect(await store.get(some[20] as string)).toBeNull();
+    for (const sid of [some[0], some[63]])
+      expect(await stored(store, sid as string)).toEqual({ sid, mine: 1 });
+    expect(await stored(store, "new")).toEqual({});
+    expect(await store.length()).toBe(64);
+  });
+
   it("is a request for each hundred operations, conditional ones too: more than etcd takes go one after the other", async () => {
     const store = open();
     const some = sids(500);

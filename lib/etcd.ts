@@ -1,4 +1,4 @@
-import type { Etcd3, IKeyValue, IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
+import type { Etcd3, ICompare, IKeyValue, IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
 import { AbstractStore } from "./abstract-store.js";
 import { tooLarge } from "./errors.js";
 import { AnswerBudget } from "./internal/answer-budget.js";
@@ -38,30 +38,25 @@ const MAX_PAGE_RECORDS = 1000;
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** No key ever has that revision. */
-const NEVER = { revision: "-1", lease: "0" };
-
 /** The revision of a key that does not exist. */
-const NOTHING = { revision: "0", lease: "0" };
+const NO_REVISION = "0";
+const NOTHING = { revision: NO_REVISION, lease: "0" };
 
 /** What follows the prefix in the key of the fence: no key of a session ends like this. */
 const FENCE = "fence!";
 
-/** The revision of a key that does not exist. */
-const NO_FENCE = "0";
-
 /** Requests under way at once. More would not be faster, since each then gathers less. */
 const REQUESTS = 4;
-
-type CallOptions = Parameters<Etcd3["kv"]["txn"]>[1];
 
 /** One operation on its way to etcd. */
 interface KeyOperation extends Batchable {
   readonly request: IRequestOp;
+  /** The key and the revision that it must have for the request to be done. */
+  readonly condition?: ICompare | undefined;
   readonly operation: Operation;
 }
 
-/** What is stored under a key, the revision that a later condition names, and the lease that the key is on. */
+/** The note on a record: what is stored, the revision that a later condition names, and the lease of the key. */
 interface Known {
   stored: StoredRecord;
   revision: string;
@@ -80,7 +75,6 @@ export class EtcdStore extends AbstractStore {
   readonly #reads: Batcher<KeyOperation, StoredRecord | undefined>;
   readonly #writes: Batcher<KeyOperation, IResponseOp>;
   readonly #leases: LeaseWindows;
-  readonly #known = new WeakMap<StoredRecord, Known>();
   readonly #answers = new AnswerBudget();
   /**
    * A put without a condition that etcd did not answer may still be on its way, in the queue of a member that hangs.
@@ -89,7 +83,7 @@ export class EtcdStore extends AbstractStore {
    * written before the next is acknowledged. In quiet times the key does not exist.
    */
   readonly #fenceKey: Buffer;
-  #fence = NO_FENCE;
+  #fence = NO_REVISION;
   #mayBeLate = false;
 
   /** @throws TypeError for an unknown or ill-typed option */
@@ -142,9 +136,12 @@ export class EtcdStore extends AbstractStore {
     // The revision stands for the version and for the expiry: a touch moves it as well.
     if (expected === undefined) return this.#put(key, record, undefined, operation);
     if (expected === ABSENT) return this.#put(key, record, NOTHING, operation);
-    const known = this.#known.get(expected.seen);
-    const isCurrent = known !== undefined && known.stored.expiresAt <= expected.expiresBy;
-    return this.#put(key, record, isCurrent ? known : NEVER, operation);
+    const known = knownOf(expected.seen);
+    if (known !== undefined && known.stored.expiresAt <= expected.expiresBy) {
+      return this.#put(key, record, known, operation);
+    }
+    // Not read or written here, or touched since: what is there now may still be what is expected.
+    return this._read(key, operation).then(current => ({ written: false, current }));
   }
 
   protected override async _extend(
@@ -153,18 +150,18 @@ export class EtcdStore extends AbstractStore {
     seen: StoredRecord | undefined,
     operation: Operation,
   ): Promise<boolean> {
-    let current = seen && this.#known.get(seen)?.stored;
+    let current = seen && knownOf(seen)?.stored;
     // Not seen yet, or seen when it ended earlier or later: another may have touched it since.
     if (!canExtend(current, extension)) current = await this._read(key, operation);
     // Ends when the put is accepted or the record is gone; each refusal means that another's write was accepted.
     while (canExtend(current, extension)) {
       operation.throwIfEnded();
       const { expiresAt, slack } = extension;
-      const stored: StoredRecord = { ...current, expiresAt, slack };
-      const result = await this.#put(key, stored, this.#known.get(current), operation);
+      const stored: StoredRecord = { ...current, expiresAt, slack, note: undefined };
+      const result = await this.#put(key, stored, knownOf(current), operation);
       if (result.written) {
         // Only if it is still the record that was seen: else its next save must find out that it changed.
-        if (seen?.version === stored.version) this.#known.set(seen, this.#known.get(stored) as Known);
+        if (seen?.version === stored.version) seen.note = stored.note;
         return true;
       }
       current = result.current;
@@ -216,16 +213,16 @@ export class EtcdStore extends AbstractStore {
     const now = this._now();
     const lease = this.#leases.leaseOf(record.expiresAt, now, over?.lease);
     const keyBytes = Buffer.from(key);
-    const put: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
-    const request = over === undefined ? put : ifRevision(keyBytes, over.revision, put);
-    const send = () => this.#writes.add({ key, request, size, operation });
+    const request: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
+    const condition = over && hasRevision(keyBytes, over.revision);
+    const send = () => this.#writes.add({ key, request, condition, size, operation });
     const noted = (answer: IResponseOp): WriteResult => {
       const txn = answer.response_txn;
       if (txn !== undefined && !txn.succeeded) {
         return { written: false, current: this.#recordOf(txn.responses[0]?.response_range.kvs[0]) };
       }
       const { revision } = (txn?.responses[0] ?? answer).response_put.header;
-      this.#known.set(record, { stored: record, revision, lease: lease.id });
+      record.note = { stored: record, revision, lease: lease.id } satisfies Known;
       return { written: true };
     };
     const missing = this.#leases.ensure(lease, now, operation);
@@ -242,15 +239,10 @@ export class EtcdStore extends AbstractStore {
 
   async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
     const [first, ...more] = operations as [KeyOperation, ...KeyOperation[]];
-    const requests = operations.map(({ request }) => request);
     try {
-      if (requests.some(({ request_put }) => request_put)) {
-        return await this.#sendFenced(requests, operations);
-      }
-      const { callOptions } = new Attempts(operations.map(({ operation }) => operation));
-      if (more.length === 0) return [await this.#sendOne(first.request, callOptions)];
-      const answer = await this.#client.kv.txn({ success: requests }, callOptions);
-      return answer.responses;
+      return more.length === 0 && !isFenced(first)
+        ? [await this.#sendOne(first)]
+        : await this.#sendTogether(operations);
     } catch (error) {
       if (more.length === 0 && messageOf(error).includes("request is too large")) {
         throw tooLarge(
@@ -264,36 +256,49 @@ export class EtcdStore extends AbstractStore {
   }
 
   /** By itself an operation takes less than in a transaction. */
-  async #sendOne(request: IRequestOp, options: CallOptions): Promise<IResponseOp> {
+  async #sendOne({ request, condition, operation }: KeyOperation): Promise<IResponseOp> {
     const { kv } = this.#client;
-    const { request_range, request_delete_range, request_txn } = request;
-    if (request_range) return { response_range: await kv.range(request_range, options) } as IResponseOp;
+    const { callOptions } = new Attempts([operation]);
+    const { request_range, request_delete_range } = request;
+    if (request_range) return { response_range: await kv.range(request_range, callOptions) } as IResponseOp;
     if (request_delete_range) {
-      return { response_delete_range: await kv.deleteRange(request_delete_range, options) } as IResponseOp;
+      return {
+        response_delete_range: await kv.deleteRange(request_delete_range, callOptions),
+      } as IResponseOp;
     }
-    return { response_txn: await kv.txn(request_txn as ITxnRequest, options) } as IResponseOp;
+    const { request_txn } = onlyIf(condition as ICompare, request);
+    return { response_txn: await kv.txn(request_txn as ITxnRequest, callOptions) } as IResponseOp;
   }
 
-  /** For requests of which some are puts without a condition. */
-  async #sendFenced(success: IRequestOp[], operations: KeyOperation[]): Promise<IResponseOp[]> {
+  /**
+   * In one transaction, of which the conditions of all are the condition. When one of them does not hold, which is
+   * rare, all are sent again, each in a transaction within it: at most half as fast.
+   */
+  async #sendTogether(operations: KeyOperation[]): Promise<IResponseOp[]> {
     const waiting = operations.map(({ operation }) => operation);
-    // Ends when the fence is as expected; each refusal means that somebody wrote it.
+    const plain = operations.map(({ request }) => request);
+    const conditions = operations.flatMap(({ condition }) => condition ?? []);
+    const fenced = operations.some(isFenced);
+    let apart = conditions.length === 0;
+    // Ends when the fence is as expected; each refusal for it means that somebody wrote it.
     for (;;) {
+      const success = apart ? operations.map(inItself) : plain;
+      const compare = apart ? [] : [...conditions];
+      if (fenced) compare.push(hasRevision(this.#fenceKey, this.#fence));
       const attempts = new Attempts(waiting);
-      const compare = [
-        { key: this.#fenceKey, target: "Mod", result: "Equal", mod_revision: this.#fence } as const,
-      ];
-      const request = { compare, success, failure: [{ request_range: { key: this.#fenceKey } }] };
+      const request = { compare, success, failure: [rangeOf(this.#fenceKey)] };
       const answer = await this.#client.kv.txn(request, attempts.callOptions).catch(error => {
-        if (attempts.count > 1 || !isOneOperationsFault(error)) this.#mayBeLate = true;
+        if (fenced && (attempts.count > 1 || !isOneOperationsFault(error))) this.#mayBeLate = true;
         throw error;
       });
-      if (attempts.count > 1) this.#mayBeLate = true;
+      if (fenced && attempts.count > 1) this.#mayBeLate = true;
       if (answer.succeeded) {
-        if (this.#mayBeLate) await this.#writeFence(waiting);
+        if (fenced && this.#mayBeLate) await this.#writeFence(waiting);
         return answer.responses;
       }
-      this.#fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_FENCE;
+      const fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_REVISION;
+      if (fence === this.#fence || !fenced) apart = true;
+      this.#fence = fence;
     }
   }
 
@@ -309,10 +314,14 @@ export class EtcdStore extends AbstractStore {
     this.#answers.note(kv.value.length);
     const record = decodeRecord(kv.value.toString());
     if (record !== UNREADABLE) {
-      this.#known.set(record, { stored: record, revision: kv.mod_revision, lease: kv.lease });
+      record.note = { stored: record, revision: kv.mod_revision, lease: kv.lease } satisfies Known;
     }
     return record;
   }
+}
+
+function knownOf(record: StoredRecord): Known | undefined {
+  return record.note as Known | undefined;
 }
 
 function isEtcd3(value: unknown): boolean {
@@ -327,15 +336,24 @@ function rangeOf(key: Buffer): IRequestOp {
   return { request_range: { key } };
 }
 
-/** Does `request` if the key has not been written since `revision`, else reads it. */
-function ifRevision(key: Buffer, revision: string, request: IRequestOp): IRequestOp {
+function hasRevision(key: Buffer, revision: string): ICompare {
+  return { key, target: "Mod", result: "Equal", mod_revision: revision };
+}
+
+/** Does `request` if the condition holds, else reads the key. */
+function onlyIf(condition: ICompare, request: IRequestOp): IRequestOp {
   return {
-    request_txn: {
-      compare: [{ key, target: "Mod", result: "Equal", mod_revision: revision }],
-      success: [request],
-      failure: [rangeOf(key)],
-    },
+    request_txn: { compare: [condition], success: [request], failure: [rangeOf(condition.key as Buffer)] },
   };
+}
+
+function inItself({ request, condition }: KeyOperation): IRequestOp {
+  return condition === undefined ? request : onlyIf(condition, request);
+}
+
+/** A put without a condition of its own. */
+function isFenced({ request, condition }: KeyOperation): boolean {
+  return request.request_put !== undefined && condition === undefined;
 }
 
 /** The first key after all that begin with `start`; a zero byte means the end of all keys. */
