@@ -22,6 +22,7 @@ import {
 import { MOVED, type PendingWrite, Save, type SaveContext, type SaveOutcome } from "./internal/save.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./internal/store-options.js";
 import { TimeSlice } from "./internal/time-slice.js";
+import { UnderWay } from "./internal/under-way.js";
 import { VersionSource } from "./internal/versions.js";
 
 /** A session as `all()` lists it. */
@@ -86,7 +87,7 @@ export abstract class AbstractStore extends Store {
   readonly #loaded = new LoadedSessions();
   /** The last save or removal under way of each key: they queue. */
   readonly #writes = new Map<string, PendingWrite>();
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #running = new UnderWay();
   #closing: Promise<void> | undefined;
 
   /**
@@ -248,7 +249,7 @@ export abstract class AbstractStore extends Store {
   close(callback: Callback<void>): void;
   close(): Promise<void>;
   close(callback?: Callback<void>): unknown {
-    this.#closing ??= Promise.allSettled(this.#running).then(() => this._close());
+    this.#closing ??= this.#running.end().then(() => this._close());
     return deliver(this.#closing, callback);
   }
 
@@ -319,10 +320,7 @@ export abstract class AbstractStore extends Store {
 
   /** For backends with methods of their own: `close()` waits for them. */
   protected _track<T>(promise: Promise<T>): Promise<T> {
-    this.#running.add(promise);
-    const done = () => this.#running.delete(promise);
-    promise.then(done, done);
-    return promise;
+    return this.#running.track(promise);
   }
 
   /** Calls a primitive; what fails there, other than in a way that has a code, is an unavailable backend. */
@@ -433,9 +431,11 @@ export abstract class AbstractStore extends Store {
     operation: Operation,
     outcome: PromiseLike<T>,
   ): PromiseLike<T> {
-    const pending: PendingWrite = { outcome, operation };
+    // One that the backend never answers holds up the next no longer than its own caller.
+    const pending: PendingWrite = { ended: () => operation.limit(outcome).catch(() => undefined) };
     this.#writes.set(key, pending);
     const done = () => {
+      pending.ended = undefined;
       if (this.#writes.get(key) === pending) this.#writes.delete(key);
     };
     outcome.then(done, done);
@@ -643,11 +643,10 @@ export abstract class AbstractStore extends Store {
  * before has ended; its caller is told of its own time limit meanwhile.
  */
 async function after<T>(
-  before: PendingWrite | undefined,
+  before: PendingWrite,
   write: (latest: StoredRecord | undefined) => Awaitable<T>,
 ): Promise<T> {
-  // One that the backend never answers holds up the next no longer than its own caller.
-  const outcome = await before?.operation.limit(before.outcome).catch(() => undefined);
+  const outcome = await before.ended?.();
   return await write(outcome?.stored);
 }
 

@@ -9,6 +9,7 @@ import type {
 import { StoreError } from "../errors.js";
 import { assertLmdbOrNew } from "./lmdb-check.js";
 import { requirePeer } from "./peers.js";
+import { UnderWay } from "./under-way.js";
 
 const lmdb = requirePeer<typeof import("lmdb")>("lmdb", "file", () => require("lmdb"));
 
@@ -56,7 +57,7 @@ export class LmdbFile {
   readonly #records: LmdbDatabase<string, string>;
   /** Expiry, then key: what the clean-up has to look at, in order. */
   readonly #reminders: LmdbDatabase<string, string>;
-  readonly #pending = new Set<Promise<unknown>>();
+  readonly #writes = new UnderWay();
   #users = 0;
   /** The time, in whole milliseconds, at which reads were made to see what others have committed. */
   #refreshed = 0;
@@ -175,11 +176,7 @@ export class LmdbFile {
   }
 
   #synced<T>(write: Promise<T>): Promise<T> {
-    const done = write.catch(failedCommit);
-    this.#pending.add(done);
-    const settled = () => this.#pending.delete(done);
-    done.then(settled, settled);
-    return done;
+    return this.#writes.track(write.catch(failedCommit));
   }
 
   /** Closes the file when the last store that opened it has released it, after the transactions under way. */
@@ -187,7 +184,7 @@ export class LmdbFile {
     this.#users -= 1;
     if (this.#users > 0) return;
     opened.delete(this.#path);
-    await Promise.allSettled(this.#pending);
+    await this.#writes.end();
     await this.#environment.close();
   }
 }

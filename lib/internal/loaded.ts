@@ -22,8 +22,8 @@ export interface Loaded {
    * next save is not this request's doing, and must not undo a touch by another.
    */
   sessionEnd: number | undefined;
-  /** The last writes that have not been answered, version to `held`: one that is found stored later was ours. */
-  unanswered: Map<string, string> | undefined;
+  /** The last writes that have not been answered: one that is found stored later was ours. */
+  unanswered: { readonly version: string; readonly held: string }[] | undefined;
   /** What other stores remember of the same object. */
   readonly next: Loaded | undefined;
 }

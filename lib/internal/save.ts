@@ -43,9 +43,11 @@ export interface SaveOutcome {
 
 /** A save or removal under way. */
 export interface PendingWrite {
-  /** What a removal gives says nothing. */
-  readonly outcome: PromiseLike<SaveOutcome | undefined>;
-  readonly operation: Operation;
+  /**
+   * Resolves when it has ended, or its caller been told that it did not in time; a save with how it ended. Absent when
+   * it has ended: tables that a busy Map leaves behind have the entry for long (under-way.ts), but little else.
+   */
+  ended: (() => Promise<SaveOutcome | undefined>) | undefined;
 }
 
 /** The expiry of what is left at a key from which a session has moved, until it is removed. */
@@ -255,12 +257,12 @@ export class Save {
     }
     if (current === undefined || lineageOf(current.version) !== lineageOf(record.version)) return GONE;
     this.#expect(current, current);
-    const earlier = loaded.unanswered?.get(current.version);
+    const earlier = loaded.unanswered?.find(({ version }) => version === current.version);
     if (earlier !== undefined) {
       // An earlier write of this session that was never answered had been done after all.
       loaded.record = current;
       loaded.deadline = current;
-      loaded.held = earlier;
+      loaded.held = earlier.held;
       return this.#writeOnTopOf(current, loaded);
     }
     // The same version: only a touch came between.
@@ -313,10 +315,7 @@ function merge(base: Fields, mine: Fields, theirs: Fields): Merged {
 }
 
 function noteUnanswered(loaded: Loaded, version: string, held: string): void {
-  loaded.unanswered ??= new Map();
-  loaded.unanswered.set(version, held);
-  const [oldest] = loaded.unanswered.keys();
-  if (loaded.unanswered.size > MAX_UNANSWERED && oldest !== undefined) loaded.unanswered.delete(oldest);
+  loaded.unanswered = [...(loaded.unanswered ?? []).slice(1 - MAX_UNANSWERED), { version, held }];
 }
 
 /** Whether `latest` is another write of the record that `stored` is a write of. */
