@@ -1,11 +1,14 @@
 // The operations of a request, on a contender: each phase checks what the one before has written.
 import { measure, summary } from "./measure.js";
-import { assertSession, inflate, MAX_AGE_MS, newSession, newSid } from "./sessions.js";
+import { assertSession, inflate, MAX_AGE_MS, newSession, newSid, plainStore } from "./sessions.js";
 
 export const OPERATIONS = ["set new", "get", "set loaded", "touch", "destroy"];
 
 /** No more sessions at once than this: collecting the benchmark's own garbage would be what is measured. */
-const WORKING_SET = 1000;
+const WORKING_SET = 250;
+
+/** For how long each contender runs at a time, in ms: a process that serves requests has been compiled long ago. */
+const RUN_MS = 1500;
 
 /** A contender from a session store, used with callbacks as express-session does. */
 export function fromStore(store, close = () => {}) {
@@ -49,29 +52,30 @@ export function get(contender, sid) {
   });
 }
 
-/** All operations on `count` sessions, a working set at a time, `inFlight` at a time. */
-export async function runOperations(contender, count, inFlight) {
+/** All operations on one working set after the other, `inFlight` at a time, for {@link RUN_MS}. */
+export async function runOperations(contender, inFlight) {
   globalThis.gc();
   const phases = Object.fromEntries(OPERATIONS.map(name => [name, []]));
-  for (let done = 0; done < count; done += WORKING_SET) {
-    const measured = await runOnce(contender, Math.min(WORKING_SET, count - done), inFlight);
+  const end = performance.now() + RUN_MS;
+  while (performance.now() < end) {
+    const measured = await runOnce(contender, inFlight);
     for (const name of OPERATIONS) phases[name].push(measured[name]);
   }
   return Object.fromEntries(OPERATIONS.map(name => [name, summary(phases[name])]));
 }
 
-async function runOnce(contender, count, inFlight) {
-  const { store } = contender;
-  const sids = Array.from({ length: count }, newSid);
+async function runOnce(contender, inFlight) {
+  const { store = plainStore } = contender;
+  const sids = Array.from({ length: WORKING_SET }, newSid);
   const sessions = sids.map(sid => newSession(sid, store));
   const results = {};
   const phase = async (name, operation) => {
-    results[name] = await measure(count, inFlight, operation);
+    results[name] = await measure(WORKING_SET, inFlight, operation);
   };
 
   await phase("set new", (index, done) => contender.set(sids[index], sessions[index], done));
 
-  const found = new Array(count);
+  const found = new Array(WORKING_SET);
   await phase("get", (index, done) =>
     contender.get(sids[index], (error, data) => {
       found[index] = data;
@@ -80,7 +84,7 @@ async function runOnce(contender, count, inFlight) {
   );
   const loaded = found.map((data, index) => {
     assertSession(data, sids[index], 0);
-    const session = store ? inflate(sids[index], store, data) : data;
+    const session = inflate(sids[index], store, data);
     session.number = 1;
     session.check = `${sids[index]}/1`;
     return session;
@@ -88,9 +92,9 @@ async function runOnce(contender, count, inFlight) {
 
   await phase("set loaded", (index, done) => contender.set(sids[index], loaded[index], done));
 
-  if (store) for (const session of loaded) session.cookie.maxAge = 2 * MAX_AGE_MS;
+  for (const session of loaded) session.cookie.maxAge = 2 * MAX_AGE_MS;
   await phase("touch", (index, done) => contender.touch(sids[index], loaded[index], done));
-  await measure(count, 64, (index, done) =>
+  await measure(WORKING_SET, 64, (index, done) =>
     contender.get(sids[index], (error, data) => {
       found[index] = data;
       done(error);
@@ -99,7 +103,7 @@ async function runOnce(contender, count, inFlight) {
   for (const [index, data] of found.entries()) {
     assertSession(data, sids[index], 1);
     const left = Date.parse(data.cookie.expires) - Date.now();
-    if (store && contender.touchIsRead !== false && left < 1.5 * MAX_AGE_MS) throw new Error("not touched");
+    if (contender.touchIsRead !== false && left < 1.5 * MAX_AGE_MS) throw new Error("not touched");
   }
 
   await phase("destroy", (index, done) => contender.destroy(sids[index], done));

@@ -4,7 +4,10 @@ import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
-const { Session, Cookie } = require("../../node_modules/express-session");
+const { Session, Cookie, Store } = require("../../node_modules/express-session");
+
+/** Makes the sessions that a raw client saves. */
+export const plainStore = new Store();
 
 export const MAX_AGE_MS = 30 * 60 * 1000;
 

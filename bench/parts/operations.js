@@ -6,17 +6,22 @@ import { figure, middle, table } from "../lib/tables.js";
 export const kinds = ["memory", "file", "dynamodb", "etcd"];
 export const title = "Operations of a request";
 
+const IN_FLIGHT = [1, 16, 64];
+const WARM_UP_ROUNDS = 2;
+
 export async function measurePart({ stores, at, rounds }) {
-  const { contenders, operationCounts } = stores;
+  const { contenders } = stores;
+  const names = Object.keys(contenders);
+  const run = inFlight => async name => {
+    const contender = await contenders[name](at, { touchAfter: 0 });
+    const results = await runOperations(contender, inFlight);
+    await contender.close();
+    return results;
+  };
+  await interleave(names, WARM_UP_ROUNDS, run(Math.max(...IN_FLIGHT)), { warmUp: false });
   const levels = {};
-  for (const [inFlight, count] of Object.entries(operationCounts)) {
-    levels[inFlight] = await interleave(Object.keys(contenders), rounds, async name => {
-      const contender = await contenders[name](at, { touchAfter: 0 });
-      const results = await runOperations(contender, count, Number(inFlight));
-      await contender.close();
-      return results;
-    });
-  }
+  for (const inFlight of IN_FLIGHT)
+    levels[inFlight] = await interleave(names, rounds, run(inFlight), { warmUp: false });
   return { levels };
 }
 

@@ -5,7 +5,6 @@ import { fromClient, fromStore } from "../lib/operations.js";
 const require = createRequire(import.meta.url);
 const session = require("../../node_modules/express-session");
 
-export const operationCounts = { 1: 120, 16: 320, 64: 640 };
 export const limits = ["raw DocumentClient"];
 export const versions = [
   "@aws-sdk/lib-dynamodb",
@@ -76,7 +75,7 @@ export const contenders = {
     const base = newClient(at);
     const client = lib.DynamoDBDocumentClient.from(base);
     const TableName = "raw";
-    return fromClient({
+    const contender = fromClient({
       set: (id, value) =>
         client.send(new lib.PutCommand({ TableName, Item: { id, data: JSON.stringify(value) } })),
       get: async id => {
@@ -98,5 +97,6 @@ export const contenders = {
       destroy: id => client.send(new lib.DeleteCommand({ TableName, Key: { id } })),
       close: () => base.destroy(),
     });
+    return { ...contender, touchIsRead: false };
   },
 };

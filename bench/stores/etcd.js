@@ -4,7 +4,6 @@ import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
 
-export const operationCounts = { 1: 150, 16: 500, 64: 1500 };
 export const limits = ["a lease for each session", "raw etcd3"];
 export const versions = ["etcd3", "connect-redis", "@redis/client"];
 

@@ -6,7 +6,6 @@ import { fromClient, fromStore } from "../lib/operations.js";
 const require = createRequire(import.meta.url);
 const session = require("../../node_modules/express-session");
 
-export const operationCounts = { 1: 500, 16: 2000, 64: 4000 };
 export const limits = ["raw lmdb, durable"];
 export const versions = ["lmdb", "session-file-store", "connect-sqlite3", "sqlite3"];
 

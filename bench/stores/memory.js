@@ -5,7 +5,6 @@ import { fromClient, fromStore } from "../lib/operations.js";
 const require = createRequire(import.meta.url);
 const session = require("../../node_modules/express-session");
 
-export const operationCounts = { 1: 40_000, 16: 40_000, 64: 40_000 };
 export const limits = ["Map with JSON"];
 export const versions = ["express-session", "memorystore", "lru-cache"];
 
