@@ -156,10 +156,9 @@ export abstract class AbstractStore extends Store {
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
     return this.#run("destroy", sid, last, operation => {
       const key = this.#keyOf(sid);
-      const others = [this.#keys.formerKeyOf(sid), this.#keys.listedKeyOf(sid)];
-      const keys = [key, ...others.filter(other => other !== undefined)];
+      const others = this.#keys.otherKeysOf(sid);
       const removal = () =>
-        keys.length === 1 ? this._remove(key, operation) : this._removeAll(keys, operation);
+        others.length === 0 ? this._remove(key, operation) : this._removeAll([key, ...others], operation);
       const remove = () => this.#guard(() => removal() as Awaitable<undefined>);
       // Not ahead of a save that is still under way: it could bring the session back.
       const before = this.#writes.get(key);

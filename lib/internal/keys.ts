@@ -17,6 +17,8 @@ const LONE_SURROGATE_MARK = "%u";
 const DIGEST_MARK = "%h";
 const HASH_MARK = "%s";
 
+const NONE: readonly string[] = [];
+
 /** SHA-256 in base64url. */
 const LISTED_DIGEST = /^[A-Za-z0-9_-]{43}$/;
 
@@ -82,9 +84,11 @@ export class KeySpace {
     return this.isHashing && this.#findsPlain ? this.#plainKeyOf(sid) : undefined;
   }
 
-  /** The key of a session that is named as listings name it, if those give digests. */
-  listedKeyOf(id: string): string | undefined {
-    return this.isHashing && LISTED_DIGEST.test(id) ? this.start + HASH_MARK + id : undefined;
+  /** Further keys that a removal has to remove: the former one, and that of a session named as listings name it. */
+  otherKeysOf(id: string): readonly string[] {
+    if (!this.isHashing) return NONE;
+    const former = this.#findsPlain ? [this.#plainKeyOf(id)] : [];
+    return LISTED_DIGEST.test(id) ? [...former, this.start + HASH_MARK + id] : former;
   }
 
   #plainKeyOf(sid: string): string {

@@ -123,8 +123,9 @@ export class LmdbFile {
   }
 
   /**
-   * Writes a record, over anything, or only over a record with the revision `expected`, or only if there is none if
-   * that is `null`. Resolves when it is synced to disk, with whether it was written. With the reminder, if one is given, which is there first.
+   * Writes a record: over anything, or only over one with the revision `expected`, or only if there is none if that
+   * is `null`. A reminder that is given is there first. Resolves when all is synced to disk, with whether the record
+   * was written.
    *
    * @param revision - a number for this write alone: what later writes expect
    */

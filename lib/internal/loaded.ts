@@ -18,8 +18,8 @@ export interface Loaded {
   /** Whether what is stored differs from that: it is the outcome of a merge. */
   isBehind: boolean;
   /**
-   * When the session was to end when it was loaded, last saved or last touched. A cookie that says the same at the
-   * next save is not this request's doing, and must not undo a touch by another.
+   * When the session was to end when it was loaded or last saved. A cookie that says the same at the next save is not
+   * this request's doing, and must not undo a touch by another.
    */
   sessionEnd: number | undefined;
   /** The last writes that have not been answered: one that is found stored later was ours. */
