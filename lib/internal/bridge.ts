@@ -11,8 +11,14 @@ const noop = () => {};
  *
  * The callback runs once, on a later tick, outside every promise chain and `try`: if it throws, that is an uncaught
  * exception of the application and not a second call.
+ *
+ * @param later - when to call back with an outcome that was there at once
  */
-export function deliver<T>(outcome: Awaitable<T>, callback: Callback<T> | undefined): Promise<T> | undefined {
+export function deliver<T>(
+  outcome: Awaitable<T>,
+  callback: Callback<T> | undefined,
+  later: (callback: Callback<T>, error: null, value: T) => void = process.nextTick,
+): Promise<T> | undefined {
   if (callback === undefined) {
     const promise = Promise.resolve(outcome);
     // `Session#destroy()` without a callback leaves the promise without an owner: its rejection must not end the
@@ -27,7 +33,7 @@ export function deliver<T>(outcome: Awaitable<T>, callback: Callback<T> | undefi
       reason =>
         process.nextTick(callback, reason ?? new Error("The operation was rejected without a reason")),
     );
-  } else process.nextTick(callback, null, outcome);
+  } else later(callback, null, outcome);
   return undefined;
 }
 
