@@ -12,7 +12,7 @@ import { machine, versionsOf } from "./lib/machine.js";
 import { publish } from "./lib/publish.js";
 import { targetTable } from "./lib/targets.js";
 
-const PARTS = ["operations", "http", "listings", "cleanup", "heap", "costs", "burst", "cold"];
+const PARTS = ["operations", "http", "listings", "cleanup", "heap", "costs", "burst", "cold", "allocations"];
 const KINDS = ["memory", "file", "dynamodb", "etcd"];
 const RESULTS = join(import.meta.dirname, "results");
 

@@ -64,13 +64,16 @@ export async function runOperations(contender, inFlight) {
   return Object.fromEntries(OPERATIONS.map(name => [name, summary(phases[name])]));
 }
 
-async function runOnce(contender, inFlight) {
+/** All operations on one working set. `before` and `after` are called around each with its name. */
+export async function runOnce(contender, inFlight, { before, after } = {}) {
   const { store = plainStore } = contender;
   const sids = Array.from({ length: WORKING_SET }, newSid);
   const sessions = sids.map(sid => newSession(sid, store));
   const results = {};
   const phase = async (name, operation) => {
+    before?.(name);
     results[name] = await measure(WORKING_SET, inFlight, operation);
+    after?.(name, WORKING_SET);
   };
 
   await phase("set new", (index, done) => contender.set(sids[index], sessions[index], done));

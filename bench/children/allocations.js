@@ -1,0 +1,46 @@
+import { createHook } from "node:async_hooks";
+import { childArguments } from "../lib/child.js";
+import { median } from "../lib/measure.js";
+import { OPERATIONS, runOnce } from "../lib/operations.js";
+
+const WARM_UP_SETS = 40;
+const SETS = 7;
+
+const { kind, name, at } = childArguments();
+const { contenders } = await import(`../stores/${kind}.js`);
+const contender = await contenders[name](at, { touchAfter: 0 });
+
+/** What `count` grows by in each operation, the median of several working sets. */
+async function perOperation(count) {
+  const sets = [];
+  for (let set = 0; set < SETS; set++) {
+    const grown = {};
+    await runOnce(contender, 1, {
+      before(operation) {
+        globalThis.gc();
+        grown[operation] = -count();
+      },
+      after(operation, operations) {
+        grown[operation] = (grown[operation] + count()) / operations;
+      },
+    });
+    sets.push(grown);
+  }
+  return Object.fromEntries(
+    OPERATIONS.map(operation => [operation, median(sets.map(grown => grown[operation]))]),
+  );
+}
+
+for (let set = 0; set < WARM_UP_SETS; set++) await runOnce(contender, 1);
+const bytes = await perOperation(() => process.memoryUsage().heapUsed);
+let made = 0;
+createHook({
+  init(_id, type) {
+    if (type === "PROMISE") made += 1;
+  },
+}).enable();
+const promises = await perOperation(() => made);
+process.send({ bytes, promises });
+process.disconnect();
+await contender.close();
+process.exit();
