@@ -3,8 +3,8 @@ import { childArguments } from "../lib/child.js";
 import { median } from "../lib/measure.js";
 import { OPERATIONS, runOnce } from "../lib/operations.js";
 
-const WARM_UP_SETS = 40;
-const SETS = 7;
+const WARM_UP_MS = 3000;
+const SETS = 5;
 
 const { kind, name, at } = childArguments();
 const { contenders } = await import(`../stores/${kind}.js`);
@@ -31,7 +31,8 @@ async function perOperation(count) {
   );
 }
 
-for (let set = 0; set < WARM_UP_SETS; set++) await runOnce(contender, 1);
+const end = performance.now() + WARM_UP_MS;
+while (performance.now() < end) await runOnce(contender, 1);
 const bytes = await perOperation(() => process.memoryUsage().heapUsed);
 let made = 0;
 createHook({
