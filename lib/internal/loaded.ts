@@ -1,5 +1,5 @@
 import type { SessionData } from "express-session";
-import type { Deadline, StoredRecord } from "./record.js";
+import { type Deadline, NO_DEADLINE, type StoredRecord } from "./record.js";
 
 /** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
 export interface Loaded {
@@ -27,8 +27,6 @@ export interface Loaded {
   /** What other stores remember of the same object. */
   readonly next: Loaded | undefined;
 }
-
-const NO_DEADLINE: Deadline = { expiresAt: 0, slack: 0 };
 
 /** A constructor that gives back what it is given, so that a class which extends it adds its fields to that. */
 const Given = class {

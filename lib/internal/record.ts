@@ -20,6 +20,9 @@ export interface StoredRecord {
 /** When a record expires. */
 export type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
 
+/** That of what has not been stored yet. */
+export const NO_DEADLINE: Deadline = { expiresAt: 0, slack: 0 };
+
 /**
  * What a backend returns for something it finds under a key but cannot take for a record. The session counts as
  * absent, the event `corrupt` reports it, and it stays where it is.

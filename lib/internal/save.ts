@@ -11,6 +11,7 @@ import {
   type Deadline,
   type Expected,
   isPromise,
+  NO_DEADLINE,
   type StoredRecord,
   type WriteResult,
 } from "./record.js";
@@ -60,8 +61,6 @@ const GONE: SaveOutcome = { reason: "gone", keys: NONE, stored: undefined };
 /** More unanswered writes than this are of no use, and each holds the session. */
 const MAX_UNANSWERED = 4;
 
-const NEVER: Deadline = { expiresAt: 0, slack: 0 };
-
 /**
  * One save, as the table in DESIGN.md, section 2.3, says. Ends when a write is accepted: each round that is refused
  * means that another request's write was accepted. Done at once where the backend answers at once.
@@ -83,8 +82,8 @@ export class Save {
   /** What the next write has: this request's session, or the merged one. */
   #text = "";
   #createdAt = 0;
-  #ownDeadline = NEVER;
-  #deadline = NEVER;
+  #ownDeadline = NO_DEADLINE;
+  #deadline = NO_DEADLINE;
   /** Whether the expiry is this request's doing, and not just what it was when the session was loaded. */
   #movesExpiry = true;
   #expected: Expected | undefined;
