@@ -514,7 +514,7 @@ export abstract class AbstractStore extends Store {
         const next = await operation.limit(Promise.resolve(this.#guard(() => pages.next())));
         if (next.done) return;
         yield next.value.filter(({ key }) => this.#keys.owns(key));
-        await slice.rest();
+        if (slice.isUsedUp) await slice.rest();
       }
     } finally {
       // Not awaited: a scan that hangs must not keep its caller from going on.
@@ -532,6 +532,7 @@ export abstract class AbstractStore extends Store {
     signal: AbortSignal | undefined,
     check?: () => void,
   ): AsyncGenerator<[string, SessionData], void, undefined> {
+    const slice = new TimeSlice();
     for await (const page of this.#pages(signal, check)) {
       const now = this.#settings.now();
       for (const { key, record } of page) {
@@ -542,6 +543,8 @@ export abstract class AbstractStore extends Store {
         if (found === null || sid === undefined) continue;
         yield [sid, found.session];
         check?.();
+        // Not only after each page: decoding one of large sessions takes long.
+        if (slice.isUsedUp) await slice.rest();
       }
     }
   }

@@ -214,7 +214,7 @@ export class FileStore extends AbstractStore {
       );
       for (const { key, record } of expired) this._reportExpired(key, record);
       removed += expired.length;
-      await slice.rest();
+      if (slice.isUsedUp) await slice.rest();
     }
   }
 }

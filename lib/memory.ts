@@ -85,7 +85,7 @@ export class MemoryStore extends AbstractStore {
         this._reportExpired(key, record);
         removed += 1;
       }
-      await slice.rest();
+      if (slice.isUsedUp) await slice.rest();
     }
     return removed;
   }
@@ -137,7 +137,7 @@ export class MemoryStore extends AbstractStore {
     for (const { expiresAt } of this.#records.values()) {
       if (expiresAt > now) count += 1;
       seen += 1;
-      if (seen % COUNT_SLICE === 0) await slice.rest();
+      if (seen % COUNT_SLICE === 0 && slice.isUsedUp) await slice.rest();
     }
     return count;
   }
