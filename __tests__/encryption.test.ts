@@ -110,19 +110,23 @@ describe("encryption", () => {
     expect(await stored(open({ keys: [key] }), "sid")).toEqual({ user: "ann", views: 1 });
   });
 
-  it.each([
-    [{}],
-    [{ keys: [] }],
-    [{ keys: ["short"] }],
-    [{ keys: [randomBytes(16)] }],
-    [{ keys: [key], acceptPlain: 1 }],
-    [{ keys: [key], key }],
-    ["a passphrase"],
-  ])("refuses %p and does not show it", encryption => {
+  it.each<[unknown, string]>([
+    ["a passphrase", "it is string"],
+    [{}, "`keys` is undefined"],
+    [{ keys: "a passphrase" }, "`keys` is string"],
+    [{ keys: [] }, "`keys` is empty"],
+    [{ keys: [key, undefined] }, "`keys[1]` is undefined"],
+    [{ keys: ["a passphrase"] }, "`keys[0]` is no base64"],
+    [{ keys: ["short"] }, "`keys[0]` has 3 bytes"],
+    [{ keys: [randomBytes(16)] }, "`keys[0]` has 16 bytes"],
+    [{ keys: [key], acceptPlain: 1 }, "`acceptPlain` is number"],
+    [{ keys: [key], passphrase: "a passphrase" }, "it has `passphrase`"],
+  ])("refuses %p, says what is wrong and does not show it", (encryption, fault) => {
     const misuse = () => open(encryption as StoreOptions["encryption"]);
     expect(misuse).toThrow(TypeError);
-    expect(misuse).toThrow(/^Expected `encryption` to be an object \{ keys: /);
-    expect(misuse).not.toThrow(/passphrase/);
+    expect(misuse).toThrow(/^Expected `encryption` to be an object \{ keys: .*, but /);
+    expect(misuse).toThrow(`, but ${fault}`);
+    expect(misuse).not.toThrow(/a passphrase/);
   });
 });
 

@@ -74,14 +74,33 @@ describe("keys", () => {
     expect(keys()).toEqual([]);
   });
 
-  it.each([["secret"], [{ secret: "" }], [{ secret: 1 }], [{ key: "secret" }], [1]])(
-    "refuse %p and do not show it",
-    hashIds => {
-      const misuse = () => open({ hashIds } as unknown as StoreOptions);
-      expect(misuse).toThrow(/^Expected `hashIds` to be a boolean, or an object /);
-      expect(misuse).not.toThrow(/"secret"|'secret'/);
-    },
-  );
+  it.each<[unknown, string]>([
+    ["hunter2", "it is string"],
+    [1, "it is number"],
+    [null, "it is null"],
+    [{ secret: "" }, "`secret` is empty"],
+    [{ secret: new Uint8Array() }, "`secret` is empty"],
+    [{ secret: undefined }, "`secret` is undefined"],
+    [{ secret: 1 }, "`secret` is number"],
+    [{ secret: "hunter2", findPlain: 1 }, "`findPlain` is number"],
+    [{ key: "hunter2" }, "it has `key`"],
+  ])("refuse %p, say what is wrong and do not show it", (hashIds, fault) => {
+    const misuse = () => open({ hashIds } as unknown as StoreOptions);
+    expect(misuse).toThrow(TypeError);
+    expect(misuse).toThrow(/^Expected `hashIds` to be a boolean, or an object .*, but /);
+    expect(misuse).toThrow(`, but ${fault}`);
+    expect(misuse).not.toThrow(/hunter2/);
+  });
+
+  it("are removed one by one: a client need not have the right to remove many at once", async () => {
+    const store = open();
+    const sid = digest("sid");
+    await open({}).set(sid, plain());
+    await store.set("sid", plain());
+    Object.assign(store, { _removeAll: () => Promise.reject(new Error("Not allowed")) });
+    await store.destroy(sid);
+    expect(keys()).toEqual([]);
+  });
 });
 
 describe.each(backends.filter(({ persistent }) => persistent))("on $name", backend => {

@@ -7,7 +7,7 @@ import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expir
 import { digest, KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
-import type { Rule } from "./internal/options.js";
+import { kindOf, type Rule } from "./internal/options.js";
 import {
   type Awaitable,
   type Deadline,
@@ -157,8 +157,11 @@ export abstract class AbstractStore extends Store {
     return this.#run("destroy", sid, last, operation => {
       const key = this.#keyOf(sid);
       const others = this.#keys.otherKeysOf(sid);
+      // One by one, not as a page: whoever may remove a session need not be allowed to remove many at once.
       const removal = () =>
-        others.length === 0 ? this._remove(key, operation) : this._removeAll([key, ...others], operation);
+        others.length === 0
+          ? this._remove(key, operation)
+          : Promise.all([key, ...others].map(each => this._remove(each, operation)));
       const remove = () => this.#guard(() => removal() as Awaitable<undefined>);
       // Not ahead of a save that is still under way: it could bring the session back.
       const before = this.#writes.get(key);
@@ -682,8 +685,7 @@ function noteExtended(
 
 function assertSession(session: unknown): asserts session is SessionData {
   if (typeof session !== "object" || session === null || Array.isArray(session)) {
-    const kind = session === null ? "null" : Array.isArray(session) ? "an array" : typeof session;
-    throw new TypeError(`Expected \`session\` to be an object, got ${kind}`);
+    throw new TypeError(`Expected \`session\` to be an object, got ${kindOf(session)}`);
   }
 }
 

@@ -6,7 +6,7 @@ import {
   type KeyObject,
   randomBytes,
 } from "node:crypto";
-import type { Rule } from "./options.js";
+import { kindOf, secretRule } from "./options.js";
 
 /** The option `encryption`. */
 export interface EncryptionOptions {
@@ -32,22 +32,27 @@ const KEY_ID_BYTES = 6;
 /** What encrypted data begins with; then the id of the key, a colon, and nonce, tag and text in base64. */
 const MARK = "enc1:";
 
-export const encryptionRule: Rule = {
-  test: isEncryption,
-  expected: `an object { keys: [current, ...older] } with keys of ${KEY_BYTES} bytes (as bytes or in base64), and acceptPlain (a boolean) if need be`,
-  secret: true,
-};
+export const encryptionRule = secretRule(
+  encryptionFault,
+  `an object { keys: [current, ...older] } with keys of ${KEY_BYTES} bytes (as bytes or in base64), and acceptPlain (a boolean) if need be`,
+);
 
-function isEncryption(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
+function encryptionFault(value: unknown): string | undefined {
+  if (typeof value !== "object" || value === null) return `it is ${kindOf(value)}`;
   const { keys, acceptPlain, ...others } = value as EncryptionOptions;
-  return (
-    Array.isArray(keys) &&
-    keys.length > 0 &&
-    keys.every(key => bytesOf(key)?.length === KEY_BYTES) &&
-    (acceptPlain === undefined || typeof acceptPlain === "boolean") &&
-    Object.keys(others).length === 0
-  );
+  if (!Array.isArray(keys)) return `\`keys\` is ${kindOf(keys)}`;
+  if (keys.length === 0) return "`keys` is empty";
+  for (const [index, key] of keys.entries()) {
+    const bytes = bytesOf(key);
+    if (bytes === undefined)
+      return `\`keys[${index}]\` is ${typeof key === "string" ? "no base64" : kindOf(key)}`;
+    if (bytes.length !== KEY_BYTES) return `\`keys[${index}]\` has ${bytes.length} bytes`;
+  }
+  if (acceptPlain !== undefined && typeof acceptPlain !== "boolean") {
+    return `\`acceptPlain\` is ${kindOf(acceptPlain)}`;
+  }
+  const [unknown] = Object.keys(others);
+  return unknown === undefined ? undefined : `it has \`${unknown}\``;
 }
 
 function bytesOf(key: unknown): Uint8Array | undefined {

@@ -1,5 +1,5 @@
 import { createHash, createHmac } from "node:crypto";
-import type { Rule } from "./options.js";
+import { kindOf, secretRule } from "./options.js";
 
 /*
  * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are; everything
@@ -29,7 +29,7 @@ export const MAX_PREFIX_BYTES = 512;
 /** The option `hashIds`. */
 export interface HashIdsOptions {
   /** Makes the digests an HMAC with this secret, which cannot be changed later. @defaultValue none */
-  secret?: string | Uint8Array | undefined;
+  secret?: string | Uint8Array;
   /**
    * Whether sessions under keys from before are found, and moved at their next save. While it is true, a session that
    * does not exist costs two reads more, and a removal one more. @defaultValue `true`
@@ -37,23 +37,25 @@ export interface HashIdsOptions {
   findPlain?: boolean | undefined;
 }
 
-export const hashIdsRule: Rule = {
-  test: isHashIds,
-  expected:
-    "a boolean, or an object with some of secret (a non-empty string or bytes) and findPlain (a boolean)",
-  secret: true,
-};
+export const hashIdsRule = secretRule(
+  hashIdsFault,
+  "a boolean, or an object with some of secret (a non-empty string or bytes) and findPlain (a boolean)",
+);
 
-function isHashIds(value: unknown): boolean {
-  if (typeof value === "boolean") return true;
-  if (typeof value !== "object" || value === null) return false;
+function hashIdsFault(value: unknown): string | undefined {
+  if (typeof value === "boolean") return undefined;
+  if (typeof value !== "object" || value === null) return `it is ${kindOf(value)}`;
   const { secret, findPlain, ...others } = value as HashIdsOptions;
-  const isBytes = typeof secret === "string" || secret instanceof Uint8Array;
-  return (
-    (secret === undefined || (isBytes && secret.length > 0)) &&
-    (findPlain === undefined || typeof findPlain === "boolean") &&
-    Object.keys(others).length === 0
-  );
+  // Left out it means a digest without a secret. Undefined it is an environment variable that is not set.
+  if (Object.hasOwn(value, "secret")) {
+    if (typeof secret !== "string" && !(secret instanceof Uint8Array))
+      return `\`secret\` is ${kindOf(secret)}`;
+    if (secret.length === 0) return "`secret` is empty";
+  }
+  if (findPlain !== undefined && typeof findPlain !== "boolean")
+    return `\`findPlain\` is ${kindOf(findPlain)}`;
+  const [unknown] = Object.keys(others);
+  return unknown === undefined ? undefined : `it has \`${unknown}\``;
 }
 
 /** Turns sids into keys of one prefix, and back. */

@@ -5,8 +5,8 @@ export interface Rule {
   test(value: unknown): boolean;
   expected: string;
   required?: boolean;
-  /** Whether the value must not be shown in an error. */
-  secret?: boolean;
+  /** For values that must not be shown in an error: what is wrong with one, in words. */
+  fault?(value: unknown): string | undefined;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -38,8 +38,16 @@ export const rules = {
   },
 } satisfies Record<string, Rule>;
 
-/** Shown in place of a value that may be a secret. */
-const HIDDEN = Object.freeze({});
+/** The rule of an option that holds a secret. `fault` says in words what is wrong with a value, if anything is. */
+export function secretRule(fault: (value: unknown) => string | undefined, expected: string): Rule {
+  return { test: value => fault(value) === undefined, expected, fault };
+}
+
+/** What a value is, without showing it. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "an array" : typeof value;
+}
 
 /** The one wording for a wrong argument or option. `depth: -1` keeps clients and their credentials out of it. */
 export function misuse(name: string, expected: string, value: unknown): TypeError {
@@ -50,20 +58,25 @@ export function misuse(name: string, expected: string, value: unknown): TypeErro
 /**
  * Checks the options of a store against its rules. An option that is `undefined` counts as left out.
  *
- * @throws TypeError naming the option, its value and what was expected
+ * @throws TypeError naming the option, its value (unless it may be a secret) and what was expected
  */
 export function checkOptions(storeName: string, options: unknown, known: Record<string, Rule>): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw misuse("options", `an object of options for ${storeName}`, options);
   }
-  for (const [name, value] of Object.entries(options)) {
+  for (const name of Object.keys(options)) {
     if (Object.hasOwn(known, name)) continue;
-    throw misuse(name, `left out: ${storeName} knows only ${Object.keys(known).join(", ")}`, value);
+    // Its value is not shown: it may be a secret that another package calls so.
+    throw new TypeError(
+      `Expected \`${name}\` to be left out: ${storeName} knows only ${Object.keys(known).join(", ")}`,
+    );
   }
   for (const [name, rule] of Object.entries(known)) {
     const value = (options as Record<string, unknown>)[name];
     if (value === undefined ? rule.required : !rule.test(value)) {
-      throw misuse(name, rule.expected, rule.secret && value !== undefined ? HIDDEN : value);
+      const fault = rule.fault?.(value);
+      if (fault === undefined) throw misuse(name, rule.expected, value);
+      throw new TypeError(`Expected \`${name}\` to be ${rule.expected}, but ${fault}`);
     }
   }
 }
