@@ -1,8 +1,11 @@
 import { createHash, createHmac, randomUUID } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { setImmediate as turn } from "node:timers/promises";
 import { storeConformance } from "../lib/conformance.js";
-import { decodeRecord, type StoreOptions, type WriteResult } from "../lib/index.js";
+import { decodeRecord, type OperationMessage, type StoreOptions, type WriteResult } from "../lib/index.js";
 import { Clock } from "../lib/internal/conformance/clock.js";
 import { load, plain, stored } from "../lib/internal/conformance/sessions.js";
+import { MemoryStore } from "../lib/memory.js";
 import { backends } from "./helpers/backends.js";
 import { MapStore } from "./helpers/broken-stores.js";
 
@@ -127,6 +130,56 @@ describe.each(backends.filter(({ persistent }) => persistent))("on $name", backe
     expect(await store.length()).toBe(0);
     await store.close();
     await close();
+  });
+});
+
+describe("events and diagnostics", () => {
+  it.each([
+    ["the SHA-256", true],
+    ["the HMAC", { secret: "secret" }],
+  ])("have %s that listings give, whatever found it out", async (_what, hashIds) => {
+    const clock = new Clock();
+    let unreadable = false;
+    const parse = (text: string) => {
+      if (unreadable) throw new Error("Not readable");
+      return JSON.parse(text);
+    };
+    const store = new MemoryStore({
+      hashIds,
+      now: clock.now,
+      cleanupInterval: 0,
+      serializer: { stringify: JSON.stringify, parse },
+    });
+    const seen: [string, string][] = [];
+    for (const event of ["conflict", "corrupt", "expired"]) {
+      store.on(event, ({ reason, sidHash }) => seen.push([reason ?? event, sidHash]));
+    }
+    const tell = (message: unknown) => seen.push(["operation", (message as OperationMessage).sidHash ?? "-"]);
+    await store.set("sid", plain({}, clock.in(10)));
+    const [id] = await store.ids();
+    subscribe("express-session-stores:operation", tell);
+    unreadable = true;
+    await store.get("sid");
+    await store.all();
+    unreadable = false;
+    const session = await load(store, "sid");
+    await store.destroy("sid");
+    await store.set("sid", session);
+    await store.set("sid", plain({}, clock.in(10)));
+    clock.advance(100);
+    await store.get("sid");
+    await store.cleanup();
+    await turn();
+    unsubscribe("express-session-stores:operation", tell);
+    await store.close();
+    expect(seen.map(([what]) => what).filter(what => what !== "operation")).toEqual([
+      "corrupt",
+      "corrupt",
+      "gone",
+      "found",
+      "removed",
+    ]);
+    expect(new Set(seen.map(([, sidHash]) => sidHash))).toEqual(new Set([id, "-"]));
   });
 });
 

@@ -4,7 +4,7 @@ import { type Callback, type CallOptions, deliver, signalOf } from "./internal/b
 import { type Decoded, SessionCodec } from "./internal/codec.js";
 import { Observation, type OperationName, operations } from "./internal/diagnostics.js";
 import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expiry.js";
-import { digest, KeySpace } from "./internal/keys.js";
+import { KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
 import { kindOf, type Rule } from "./internal/options.js";
@@ -34,7 +34,7 @@ export interface ConflictEvent {
   reason: "gone" | "merged";
   /** For `merged`: the keys that both sides changed, where the value of the later save was kept. */
   keys: string[];
-  /** A digest of the sid; the sid is a credential. */
+  /** Stands for the sid, which is a credential: SHA-256 in base64url, or with `hashIds` what listings give. */
   sidHash: string;
 }
 
@@ -105,8 +105,8 @@ export abstract class AbstractStore extends Store {
     this.prefix = this.#settings.prefix;
     this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix, this.#settings.hashing);
     const { serializer, encryption } = this.#settings;
-    this.#codec = new SessionCodec(serializer, this.#keys, encryption, (sid, cause) =>
-      this.#report("corrupt", { sidHash: digest(sid), cause } satisfies CorruptEvent),
+    this.#codec = new SessionCodec(serializer, this.#keys, encryption, (key, cause) =>
+      this.#report("corrupt", { sidHash: this.#keys.sidHashOf(key), cause } satisfies CorruptEvent),
     );
     this.#saveContext = {
       settings: this.#settings,
@@ -234,7 +234,7 @@ export abstract class AbstractStore extends Store {
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
     const entries = this.#entries(signalOf(options), () => this._assertOpen());
-    yield* operations.hasSubscribers ? new Observation(this, "entries", undefined).follow(entries) : entries;
+    yield* operations.hasSubscribers ? new Observation(this, this.#keys, "entries").follow(entries) : entries;
   }
 
   /** Succeeds if the backend can be reached and used. */
@@ -279,7 +279,7 @@ export abstract class AbstractStore extends Store {
     last: CallOptions | Callback<T> | undefined,
     work: (operation: Operation) => Awaitable<T>,
   ): Promise<T> | undefined {
-    const observation = operations.hasSubscribers ? new Observation(this, name, sid) : undefined;
+    const observation = operations.hasSubscribers ? new Observation(this, this.#keys, name, sid) : undefined;
     let operation: Operation | undefined;
     let outcome: Awaitable<T>;
     try {
@@ -302,7 +302,7 @@ export abstract class AbstractStore extends Store {
     last: CallOptions | Callback<T> | undefined,
     work: (signal: AbortSignal | undefined) => Promise<T>,
   ): Promise<T> | undefined {
-    const observation = operations.hasSubscribers ? new Observation(this, name, undefined) : undefined;
+    const observation = operations.hasSubscribers ? new Observation(this, this.#keys, name) : undefined;
     let outcome: Promise<T>;
     try {
       this._assertOpen();
@@ -357,10 +357,10 @@ export abstract class AbstractStore extends Store {
   #found(sid: string, key: string, record: StoredRecord | undefined): Awaitable<SessionData | null> {
     if (record === undefined) return null;
     if (this.#isOver(record, this.#settings.now())) {
-      if (this.listenerCount("expired") > 0) this.#reportExpired("found", sid);
+      this.#reportExpired("found", key);
       return null;
     }
-    const decoded = this.#codec.decode(key, record, sid);
+    const decoded = this.#codec.decode(key, record);
     return isPromise(decoded)
       ? decoded.then(found => this.#remember(sid, key, record, found))
       : this.#remember(sid, key, record, decoded);
@@ -449,7 +449,7 @@ export abstract class AbstractStore extends Store {
   #reportOutcome(sid: string, { reason, keys, stored }: SaveOutcome, operation: Operation): void {
     operation.outcome = reason === "written" && stored === undefined ? "removed" : reason;
     if (reason === "written") return;
-    this.#report("conflict", { reason, keys, sidHash: digest(sid) } satisfies ConflictEvent);
+    this.#report("conflict", { reason, keys, sidHash: this.#keys.sidHash(sid) } satisfies ConflictEvent);
   }
 
   #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
@@ -541,7 +541,7 @@ export abstract class AbstractStore extends Store {
       for (const { key, record } of page) {
         if (this.#isOver(record, now)) continue;
         const sid = this.#codec.sidOf(key, record);
-        const decoded = this.#codec.decode(key, record, sid ?? key);
+        const decoded = this.#codec.decode(key, record);
         const found = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
         if (found === null || sid === undefined) continue;
         yield [sid, found.session];
@@ -557,15 +557,14 @@ export abstract class AbstractStore extends Store {
     if (this.listenerCount(event) > 0) process.nextTick(() => this.emit(event, details));
   }
 
-  #reportExpired(reason: ExpiredEvent["reason"], sid: string): void {
-    this.#report("expired", { reason, sidHash: digest(sid) } satisfies ExpiredEvent);
+  #reportExpired(reason: ExpiredEvent["reason"], key: string): void {
+    if (this.listenerCount("expired") === 0) return;
+    this.#report("expired", { reason, sidHash: this.#keys.sidHashOf(key) } satisfies ExpiredEvent);
   }
 
   /** For backends: their clean-up removed an expired record. */
-  protected _reportExpired(key: string, record: StoredRecord): void {
-    if (this.listenerCount("expired") === 0 || !this.#keys.owns(key)) return;
-    const sid = this.#codec.sidOf(key, record);
-    if (sid !== undefined) this.#reportExpired("removed", sid);
+  protected _reportExpired(key: string): void {
+    if (this.#keys.owns(key)) this.#reportExpired("removed", key);
   }
 
   /** For backends: reports failed background work to whoever listens to `error`. */

@@ -212,15 +212,15 @@ export class FileStore extends AbstractStore {
       const expired = await file.transaction(transaction =>
         due.flatMap(reminder => expire(transaction, reminder, until) ?? []),
       );
-      for (const { key, record } of expired) this._reportExpired(key, record);
+      for (const key of expired) this._reportExpired(key);
       removed += expired.length;
       if (slice.isUsedUp) await slice.rest();
     }
   }
 }
 
-/** Follows a reminder; returns what it removed, if it did. */
-function expire(transaction: Transaction, reminder: string, until: number): ScannedRecord | undefined {
+/** Follows a reminder; returns the key of what it removed, if it did. */
+function expire(transaction: Transaction, reminder: string, until: number): string | undefined {
   transaction.removeReminder(reminder);
   const key = reminder.slice(REMINDER_TIME_DIGITS);
   const text = transaction.get(key);
@@ -230,7 +230,7 @@ function expire(transaction: Transaction, reminder: string, until: number): Scan
   if (record === UNREADABLE) return undefined;
   if (record.expiresAt <= until) {
     transaction.remove(key);
-    return { key, record };
+    return key;
   }
   const { expiresAt } = record;
   const revision = newRevision();

@@ -82,7 +82,7 @@ export class MemoryStore extends AbstractStore {
       for (const { key, record } of page) {
         if (record.expiresAt > until) continue;
         this._remove(key);
-        this._reportExpired(key, record);
+        this._reportExpired(key);
         removed += 1;
       }
       if (slice.isUsedUp) await slice.rest();

@@ -24,13 +24,13 @@ export class SessionCodec {
   readonly #serializer: Serializer;
   readonly #keys: KeySpace;
   readonly #encryption: Encryption | undefined;
-  readonly #onCorrupt: (sid: string, cause: unknown) => void;
+  readonly #onCorrupt: (key: string, cause: unknown) => void;
 
   constructor(
     serializer: Serializer,
     keys: KeySpace,
     encryption: Encryption | undefined,
-    onCorrupt: (sid: string, cause: unknown) => void,
+    onCorrupt: (key: string, cause: unknown) => void,
   ) {
     this.#serializer = serializer;
     this.#keys = keys;
@@ -93,28 +93,24 @@ export class SessionCodec {
     }
   }
 
-  /**
-   * The session in a record, with the current expiry in its cookie; `null` and a report if it cannot be read.
-   *
-   * @param name - what to call the session in the report: its sid, or its key if the sid is not known
-   */
-  decode(key: string, record: StoredRecord, name: string): Awaitable<Decoded | null> {
-    if (record === UNREADABLE) return this.#corrupt(name, new TypeError("Not a record of this store"));
+  /** The session in a record, with the current expiry in its cookie; `null` and a report if it cannot be read. */
+  decode(key: string, record: StoredRecord): Awaitable<Decoded | null> {
+    if (record === UNREADABLE) return this.#corrupt(key, new TypeError("Not a record of this store"));
     try {
       const text = this.textOf(key, record);
       const fields = this.parse(text);
       return isPromise(fields)
         ? fields
             .then(parsed => decoded(parsed, text, record))
-            .then(undefined, cause => this.#corrupt(name, cause))
+            .then(undefined, cause => this.#corrupt(key, cause))
         : decoded(fields, text, record);
     } catch (cause) {
-      return this.#corrupt(name, cause);
+      return this.#corrupt(key, cause);
     }
   }
 
-  #corrupt(name: string, cause: unknown): null {
-    this.#onCorrupt(name, cause);
+  #corrupt(key: string, cause: unknown): null {
+    this.#onCorrupt(key, cause);
     return null;
   }
 }

@@ -1,5 +1,5 @@
 import { type Channel, channel } from "node:diagnostics_channel";
-import { digest } from "./keys.js";
+import type { KeySpace } from "./keys.js";
 import { type Awaitable, isPromise } from "./record.js";
 
 /*
@@ -51,12 +51,14 @@ export const operations: Channel = channel("express-session-stores:operation");
 /** One operation that somebody wants to know about. */
 export class Observation {
   readonly #store: { readonly prefix: string };
+  readonly #keys: KeySpace;
   readonly #operation: OperationName;
   readonly #sid: unknown;
   readonly #begin = performance.now();
 
-  constructor(store: { readonly prefix: string }, operation: OperationName, sid: unknown) {
+  constructor(store: { readonly prefix: string }, keys: KeySpace, operation: OperationName, sid?: unknown) {
     this.#store = store;
+    this.#keys = keys;
     this.#operation = operation;
     this.#sid = sid;
   }
@@ -94,7 +96,7 @@ export class Observation {
       durationMs,
       outcome,
       errorCode,
-      sidHash: typeof this.#sid === "string" ? digest(this.#sid) : undefined,
+      sidHash: typeof this.#sid === "string" ? this.#keys.sidHash(this.#sid) : undefined,
     } satisfies OperationMessage);
   }
 }

@@ -113,12 +113,24 @@ export class KeySpace {
   sidOf(key: string): string {
     const encoded = key.slice(this.start.length);
     if (encoded.startsWith(HASH_MARK)) return encoded.slice(HASH_MARK.length);
-    return this.listed(encoded.includes("%") ? decode(encoded) : encoded);
+    return this.listed(plainSidOf(encoded));
   }
 
   /** What listings give for a sid: its digest, if keys have that. */
   listed(sid: string): string {
     return this.#hash === undefined ? sid : this.#hash(sid);
+  }
+
+  /** What stands for a sid in events and diagnostics: a digest, with hashed ids the one that listings give. */
+  sidHash(sid: string): string {
+    return this.#hash === undefined ? digest(sid) : this.#hash(sid);
+  }
+
+  /** The same, of the sid that a key was made of. */
+  sidHashOf(key: string): string {
+    const encoded = key.slice(this.start.length);
+    const isDigest = encoded.startsWith(HASH_MARK) || encoded.startsWith(DIGEST_MARK);
+    return isDigest ? encoded.slice(HASH_MARK.length) : this.sidHash(plainSidOf(encoded));
   }
 
   /** Whether the key is a digest, from which the sid cannot be had back: the data must carry it. */
@@ -127,7 +139,11 @@ export class KeySpace {
   }
 }
 
-/** A digest of the sid: in keys of long sids, and in events, which must not show a sid. */
+function plainSidOf(encoded: string): string {
+  return encoded.includes("%") ? decode(encoded) : encoded;
+}
+
+/** SHA-256 in base64url. */
 export function digest(sid: string): string {
   // UTF-16, since UTF-8 would make all lone surrogates the same.
   return createHash("sha256").update(sid, "utf16le").digest("base64url");

@@ -284,7 +284,7 @@ export class Save {
   /** Writes what this request changed on top of what is stored. */
   async #writeOnTopOf(stored: StoredRecord, loaded: Loaded): Promise<SaveOutcome> {
     const { codec } = this.#context;
-    const theirs = await codec.decode(this.#key, stored, this.#sid);
+    const theirs = await codec.decode(this.#key, stored);
     if (theirs === null) {
       throw new StoreError(
         "ERR_SESSION_SERIALIZE",
