@@ -343,7 +343,13 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
 
     it("that are no records are absent, reported, and left as they are", async () => {
       const store = open();
-      const items = [{}, { data: "{}" }, { data: "{}", expires: "soon", v: "1", c: 1, s: 0 }, { data: 42 }];
+      const items = [
+        {},
+        { data: "{}" },
+        { data: "{}", expires: "soon", v: "1", c: 1, s: 0 },
+        { data: 42 },
+        { expires: clock.in(10).getTime() },
+      ];
       for (const foreign of items) {
         const Item = { ...foreign, id: `${prefix}sid` };
         await DynamoDBDocumentClient.from(raw).send(new PutCommand({ TableName: tableName, Item }));
@@ -837,6 +843,12 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
       expect(TimeToLiveDescription).toEqual({ TimeToLiveStatus: "ENABLED", AttributeName: "removeAt" });
     });
 
+    it("takes no callback: it refuses one instead of forgetting it", async () => {
+      await expect(open().createTable((() => {}) as never)).rejects.toThrow(
+        "Expected `options` to be { signal }",
+      );
+    });
+
     it.each<[string, Pick<Required<CreateTableCommand["input"]>, "AttributeDefinitions" | "KeySchema">]>([
       [
         "pk",
@@ -882,7 +894,7 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
         const store = open({ tableName, attributes: { ttl: "removeAt" } });
         await expect(store.createTable()).rejects.toMatchObject({
           code: "ERR_STORE_UNAVAILABLE",
-          message: expect.stringContaining(tableName),
+          message: expect.stringMatching(new RegExp(`"${tableName}" has TTL on "ttl", but .* "removeAt"`)),
         });
       });
 
@@ -933,7 +945,7 @@ if (!isAws) {
     afterAll(() => client.destroy());
 
     it.each<[string, unknown[]]>([
-      ["tableName", ["", 42, null]],
+      ["tableName", ["", 42, null, "ab", "no spaces", "a".repeat(256)]],
       ["consistentRead", [0, "yes", null]],
       ["compression", [true, "gzip", 1, null]],
       [

@@ -1,13 +1,13 @@
 import { type Session, type SessionData, Store } from "express-session";
 import { StoreError } from "./errors.js";
-import { type Callback, type CallOptions, deliver, signalOf } from "./internal/bridge.js";
+import { type Callback, type CallOptions, deliver, signalOf, signalOfOptions } from "./internal/bridge.js";
 import { type Decoded, SessionCodec } from "./internal/codec.js";
 import { Observation, type OperationName, operations } from "./internal/diagnostics.js";
 import { absoluteEnd, cookieExpiry, expiryOf, wantedEnd } from "./internal/expiry.js";
 import { KeySpace } from "./internal/keys.js";
 import { type Loaded, LoadedSessions } from "./internal/loaded.js";
 import { Operation } from "./internal/operation.js";
-import { kindOf, type Rule } from "./internal/options.js";
+import { kindOf, misuse, type Rule } from "./internal/options.js";
 import {
   type Awaitable,
   type Deadline,
@@ -232,8 +232,8 @@ export abstract class AbstractStore extends Store {
   }
 
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
-  async *entries(options: CallOptions = {}): AsyncGenerator<[string, SessionData], void, undefined> {
-    const entries = this.#entries(signalOf(options), () => this._assertOpen());
+  async *entries(options?: CallOptions): AsyncGenerator<[string, SessionData], void, undefined> {
+    const entries = this.#entries(signalOfOptions(options), () => this._assertOpen());
     yield* operations.hasSubscribers ? new Observation(this, this.#keys, "entries").follow(entries) : entries;
   }
 
@@ -251,6 +251,9 @@ export abstract class AbstractStore extends Store {
   close(callback: Callback<void>): void;
   close(): Promise<void>;
   close(callback?: Callback<void>): unknown {
+    if (callback !== undefined && typeof callback !== "function") {
+      return deliver(Promise.reject(misuse("callback", "a function", callback)), undefined);
+    }
     this.#closing ??= this.#running.end().then(() => this._close());
     return deliver(this.#closing, callback);
   }

@@ -9,7 +9,7 @@ import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { AbstractStore } from "./abstract-store.js";
 import { StoreError, tooLarge } from "./errors.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
-import { type CallOptions, signalOf } from "./internal/bridge.js";
+import { type CallOptions, signalOfOptions } from "./internal/bridge.js";
 import { type Cancellable, clientOver } from "./internal/dynamodb-client.js";
 import { DynamoDBItems, type Item, sizeOf } from "./internal/dynamodb-items.js";
 import { Operation } from "./internal/operation.js";
@@ -82,6 +82,9 @@ const DEFAULT_ATTRIBUTES: DynamoDBAttributes = {
 };
 const DEFAULT_TABLE_NAME = "sessions";
 
+/** https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html */
+const TABLE_NAME = /^([A-Za-z0-9_.-]{3,255}|arn:.+)$/;
+
 /** DynamoDB's limits: an item, the keys of a BatchGetItem, the requests of a BatchWriteItem. */
 const MAX_ITEM_BYTES = 400 * 1024;
 const MAX_BATCH_GET = 100;
@@ -131,7 +134,10 @@ export class DynamoDBStore extends AbstractStore {
         expected:
           "a DynamoDBClient or DynamoDBDocumentClient of the AWS SDK v3 (npm install @aws-sdk/client-dynamodb)",
       },
-      tableName: rules.nonEmptyString,
+      tableName: {
+        test: value => typeof value === "string" && TABLE_NAME.test(value),
+        expected: "the name of a table (3 to 255 letters, digits, `_`, `-` and `.`) or its ARN",
+      },
       attributes: {
         test: isAttributes,
         expected: `an object with different names for some of ${Object.keys(DEFAULT_ATTRIBUTES).join(", ")}`,
@@ -164,16 +170,16 @@ export class DynamoDBStore extends AbstractStore {
    *
    * @throws StoreError if the request is refused, or a table is there whose key or TTL attribute is another
    */
-  createTable(options: CallOptions = {}): Promise<void> {
+  createTable(options?: CallOptions): Promise<void> {
     const created = this._track(this.#createTable(options));
     // As with every method: a rejection that nobody waits for must not end the process.
     created.catch(() => {});
     return created;
   }
 
-  async #createTable(options: CallOptions): Promise<void> {
+  async #createTable(options: CallOptions | undefined): Promise<void> {
     this._assertOpen();
-    const signal = signalOf(options);
+    const signal = signalOfOptions(options);
     try {
       await this.#ensureTable({ abortSignal: signal as AbortSignal });
     } catch (error) {
@@ -222,7 +228,13 @@ export class DynamoDBStore extends AbstractStore {
       const describe = new sdk.DescribeTimeToLiveCommand({ TableName });
       const { TimeToLiveDescription } = await this.#client.send(describe, request);
       const { AttributeName, TimeToLiveStatus } = TimeToLiveDescription ?? {};
-      if (AttributeName !== ttl || !TimeToLiveStatus?.startsWith("ENABL")) throw error;
+      if (!TimeToLiveStatus?.startsWith("ENABL")) throw error;
+      if (AttributeName !== ttl) {
+        throw new StoreError(
+          "ERR_STORE_UNAVAILABLE",
+          `The table "${TableName}" has TTL on "${AttributeName}", but the store writes "${ttl}", in epoch seconds: choose another table, or set the option \`attributes.ttl\`.`,
+        );
+      }
     }
   }
 
@@ -291,14 +303,14 @@ export class DynamoDBStore extends AbstractStore {
     _seen: StoredRecord | undefined,
     operation: Operation,
   ): Promise<boolean> {
-    const { id, expires, ttl, slack } = this.attributes;
+    const { id, expires, ttl, slack, version } = this.attributes;
     const update = new sdk.UpdateItemCommand({
       TableName: this.tableName,
       Key: { [id]: { S: key } },
       UpdateExpression: "SET #expires = :expires, #ttl = :ttl, #slack = :slack",
-      // Neither comparison holds for an item that is not there.
-      ConditionExpression: "#expires > :now AND #expires < :expires",
-      ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack },
+      // Neither comparison holds for an item that is not there. One without a version is no record: it stays as it is.
+      ConditionExpression: "#expires > :now AND #expires < :expires AND attribute_exists(#version)",
+      ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack, "#version": version },
       ExpressionAttributeValues: {
         ":expires": { N: String(extension.expiresAt) },
         ":ttl": { N: this.#items.ttlOf(extension.expiresAt) },

@@ -211,7 +211,8 @@ export class EtcdStore extends AbstractStore {
       throw tooLarge(value.length, MAX_REQUEST_BYTES, "etcd's limit for a request");
     this.#answers.note(value.length);
     const now = this._now();
-    const lease = this.#leases.leaseOf(record.expiresAt, now, over?.lease);
+    // The mark of a moved session has no expiry.
+    const lease = this.#leases.leaseOf(Math.max(record.expiresAt, now), now, over?.lease);
     const keyBytes = Buffer.from(key);
     const request: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
     const condition = over && hasRevision(keyBytes, over.revision);

@@ -111,6 +111,12 @@ describe("smaller", () => {
   });
 });
 
+it("gives the mark of a moved session a TTL that DynamoDB minds: it leaves what ended five years ago", () => {
+  const createdAt = Date.parse("2026-11-21T00:00:00Z");
+  const { ttl } = items.itemOf("sess:sid", { ...record, createdAt, expiresAt: 0 });
+  expect(ttl).toEqual({ N: String(createdAt / 1000 + 60) });
+});
+
 describe("ttlOf", () => {
   it.each([
     [1_700_000_000_000, "1700000060"],

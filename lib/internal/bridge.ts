@@ -46,8 +46,17 @@ export interface CallOptions {
 /** The signal among the options that stand in a callback's place. */
 export function signalOf(last: unknown): AbortSignal | undefined {
   if (last === undefined || typeof last === "function") return undefined;
-  if (typeof last !== "object" || last === null) throw misuse("callback", "a function, or { signal }", last);
-  const { signal } = last as CallOptions;
+  return signalIn(last, "callback", "a function, or { signal }");
+}
+
+/** The signal among the options of a method that has no form with a callback. */
+export function signalOfOptions(options: unknown): AbortSignal | undefined {
+  return options === undefined ? undefined : signalIn(options, "options", "{ signal }");
+}
+
+function signalIn(options: unknown, name: string, expected: string): AbortSignal | undefined {
+  if (typeof options !== "object" || options === null) throw misuse(name, expected, options);
+  const { signal } = options as CallOptions;
   if (signal !== undefined && typeof signal?.addEventListener !== "function") {
     throw misuse("signal", "an AbortSignal", signal);
   }

@@ -31,7 +31,8 @@ export class DynamoDBItems {
       [id]: { S: key },
       [data]: { S: record.data },
       [expires]: { N: String(record.expiresAt) },
-      [ttl]: { N: this.ttlOf(record.expiresAt) },
+      // The mark of a moved session has no expiry, and items that ended more than five years ago stay.
+      [ttl]: { N: this.ttlOf(Math.max(record.expiresAt, record.createdAt)) },
       [created]: { N: String(record.createdAt) },
       [version]: { S: record.version },
       [slack]: { N: String(record.slack) },

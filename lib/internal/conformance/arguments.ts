@@ -117,4 +117,18 @@ export function argumentTests(test: DefineTest): void {
       }
     }
   });
+
+  test("close rejects what is no callback with a TypeError, and entries what is not { signal }", async ({
+    open,
+  }) => {
+    const store = await open();
+    await store.set("sid", plain());
+    for (const last of [42, null, { signal: new AbortController().signal }]) {
+      await assert.rejects(store.close(last as never) as unknown as Promise<void>, isTypeError);
+    }
+    for (const last of [42, null, () => {}, { signal: "stop" }]) {
+      await assert.rejects(store.entries(last as never).next(), isTypeError);
+    }
+    assert.deepEqual(await store.ids(), ["sid"]);
+  });
 }
