@@ -161,6 +161,40 @@ describe("errors of a backend", () => {
   });
 });
 
+describe("an asynchronous serializer that fails", () => {
+  const unhandled = jest.fn();
+  const serializer = { stringify: () => Promise.reject(new Error("no key")), parse: JSON.parse };
+  beforeEach(() => {
+    unhandled.mockClear();
+    process.on("unhandledRejection", unhandled);
+  });
+  afterEach(async () => {
+    await new Promise(resolve => setImmediate(resolve));
+    process.off("unhandledRejection", unhandled);
+    expect(unhandled).not.toHaveBeenCalled();
+  });
+
+  it("fails a save that waits for another of its session, and nothing else", async () => {
+    const store = open({ serializer });
+    let removed = () => {};
+    store.script._remove = () =>
+      new Promise(resolve => {
+        removed = resolve;
+      });
+    const removal = store.destroy("sid");
+    const save = store.set("sid", plain());
+    await new Promise(resolve => setImmediate(resolve));
+    removed();
+    await removal;
+    await expect(save).rejects.toMatchObject({ code: "ERR_SESSION_SERIALIZE" });
+  });
+
+  it("fails a save that is refused for something else, too", async () => {
+    const store = open({ serializer, ttl: () => Number.NaN });
+    await expect(store.set("sid", plain())).rejects.toThrow("ttl(session)");
+  });
+});
+
 describe("a backend that does not answer", () => {
   it.each(["get", "destroy", "ping"] as const)(
     "ends %s with ERR_STORE_TIMEOUT, and aborts its signal",

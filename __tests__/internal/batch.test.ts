@@ -159,15 +159,16 @@ describe("Batcher", () => {
     expect(await names()).toEqual(["a", "b c"]);
   });
 
-  it("does not send items whose caller no longer waits", async () => {
+  it("does not send items whose caller no longer waits, and rejects them", async () => {
     const { add, names, sent } = scripted({ requests: 1 });
     const items = ["a", "b", "c"].map(name => new Item(name));
-    void add(...items.slice(0, 2));
+    const results = add(...items.slice(0, 2));
     for (const item of items.slice(1)) item.operation.ended = true;
     expect(await names()).toEqual(["a"]);
-    void add(...items.slice(2));
+    results.push(...add(...items.slice(2)));
     sent[0]?.succeed();
     void add("d");
+    for (const given of results.slice(1)) await expect(given).rejects.toThrow("given up before it was sent");
     expect(await names()).toEqual(["a", "d"]);
   });
 
@@ -250,10 +251,11 @@ describe("Batcher", () => {
     it("does not send items again whose caller no longer waits", async () => {
       const { add, names, sent } = scripted({ isolate: () => true });
       const ended = new Item("b");
-      const [first] = add("a", ended);
+      const [first, second] = add("a", ended);
       await names();
       ended.operation.ended = true;
       sent[0]?.fail(failure);
+      await expect(second).rejects.toThrow("given up before it was sent");
       expect(await names()).toEqual(["a b", "a"]);
       sent[1]?.succeed();
       expect(await first).toBe("A");

@@ -3,7 +3,7 @@ export interface Batchable {
   readonly key: string;
   /** Bytes it adds to a request. */
   readonly size: number;
-  /** Once it has ended, nobody waits any more and the item is not sent. */
+  /** Once it has ended, nobody waits any more: the item is not sent, and its promise rejected. */
   readonly operation: { readonly ended: boolean };
 }
 
@@ -82,7 +82,11 @@ export class Batcher<Item extends Batchable, Result> {
       const waiting = this.#waiting[next] as Waiting<Item, Result>;
       const { item, alone } = waiting;
       const { key, size } = item;
-      if (item.operation.ended) continue;
+      if (item.operation.ended) {
+        // Its caller has been told, but whoever keeps something for the time of the request has not.
+        waiting.reject(new Error("It was given up before it was sent."));
+        continue;
+      }
       const joins = !alone && !batch[0]?.alone && bytes + size <= maxBytes;
       const taken = !repeatKeys && (this.#keysUnderWay.has(key) || keysLeft.has(key));
       if ((joins || batch.length === 0) && !taken) {

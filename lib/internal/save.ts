@@ -108,6 +108,8 @@ export class Save {
     this.#movesTo = movesTo;
     this.#loaded = loaded;
     this.#serialized = codec.serialize(session);
+    // It may fail while this save waits for its turn, when nobody looks at it yet.
+    if (isPromise(this.#serialized)) this.#serialized.then(undefined, () => {});
     this.#cookieEnd = cookieExpiry(session);
     this.#wanted = wantedEnd(session, this.#cookieEnd, settings.now(), settings.expiry.ttl);
   }
