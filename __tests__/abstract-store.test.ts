@@ -1,10 +1,8 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import type { SessionData } from "express-session";
 import {
   AbstractStore,
   type Awaitable,
-  type ConflictEvent,
   type Expected,
   type Extension,
   isExpected,
@@ -15,6 +13,8 @@ import {
   type StoreOptions,
   type WriteResult,
 } from "../lib/index.js";
+import { eventsOf } from "../lib/internal/conformance/observe.js";
+import { load, plain, requestSession } from "../lib/internal/conformance/sessions.js";
 
 /** A backend that does as a test tells it: each primitive can be replaced, and counts its calls. */
 class ScriptedStore extends AbstractStore {
@@ -24,6 +24,10 @@ class ScriptedStore extends AbstractStore {
 
   constructor(options: StoreOptions = {}) {
     super({ touchAfter: 0, ...options });
+  }
+
+  reportTwice(): void {
+    for (const reason of ["one", "other"]) this._reportError(new Error(reason));
   }
 
   override _read(key: string, operation: Operation): Awaitable<StoredRecord | undefined> {
@@ -72,19 +76,6 @@ class ScriptedStore extends AbstractStore {
   }
 }
 
-const plain = (fields: object = {}) => ({ cookie: { originalMaxAge: null }, ...fields }) as SessionData;
-
-type Fields = Record<string, unknown>;
-
-async function load(store: AbstractStore, sid: string) {
-  const data = await store.get(sid);
-  if (data === null) throw new Error("no session");
-  const req = { sessionID: sid, sessionStore: store } as unknown as Parameters<
-    AbstractStore["createSession"]
-  >[0];
-  return store.createSession(req, data) as SessionData as SessionData & Fields;
-}
-
 function never(): Promise<never> {
   return new Promise(() => {});
 }
@@ -98,12 +89,6 @@ function open(options: StoreOptions = {}) {
 afterEach(() => {
   stores.length = 0;
 });
-
-function conflictsOf(store: AbstractStore): ConflictEvent[] {
-  const events: ConflictEvent[] = [];
-  store.on("conflict", event => events.push(event));
-  return events;
-}
 
 describe("errors of a backend", () => {
   const causes: [string, unknown][] = [
@@ -270,7 +255,7 @@ describe("a write whose answer is lost", () => {
 
   it("is known for this session's own by its next save", async () => {
     const store = open();
-    const conflicts = conflictsOf(store);
+    const conflicts = eventsOf(store, "conflict");
     await store.set("sid", plain({ views: 1 }));
     const session = await load(store, "sid");
     session.views = 2;
@@ -279,7 +264,7 @@ describe("a write whose answer is lost", () => {
     session.views = 3;
     await store.set("sid", session);
     expect(await store.get("sid")).toMatchObject({ views: 3 });
-    expect(conflicts).toEqual([]);
+    expect(await conflicts()).toEqual([]);
   });
 
   it("is known for its own with conflict: error", async () => {
@@ -293,7 +278,7 @@ describe("a write whose answer is lost", () => {
 
   it("is known for its own when the client sends it again and meets its own first attempt", async () => {
     const store = open();
-    const conflicts = conflictsOf(store);
+    const conflicts = eventsOf(store, "conflict");
     await store.set("sid", plain({ views: 1 }));
     const session = await load(store, "sid");
     store.script._write = (key, record, expected) => {
@@ -305,12 +290,12 @@ describe("a write whose answer is lost", () => {
     session.views = 3;
     await store.set("sid", session);
     expect(await store.get("sid")).toMatchObject({ views: 3 });
-    expect(conflicts).toEqual([]);
+    expect(await conflicts()).toEqual([]);
   });
 
   it("that timed out and landed late is no conflict either", async () => {
     const store = open({ timeoutMs: 20 });
-    const conflicts = conflictsOf(store);
+    const conflicts = eventsOf(store, "conflict");
     await store.set("sid", plain({ views: 1 }));
     const session = await load(store, "sid");
     session.views = 2;
@@ -325,7 +310,56 @@ describe("a write whose answer is lost", () => {
     session.views = 3;
     await store.set("sid", session);
     expect(await store.get("sid")).toMatchObject({ views: 3 });
-    expect(conflicts).toEqual([]);
+    expect(await conflicts()).toEqual([]);
+  });
+
+  it("of a merge, and then another that failed, loses nothing of what others saved", async () => {
+    const store = open();
+    await store.set("sid", plain());
+    const [session, other] = [await load(store, "sid"), await load(store, "sid")];
+    await store.set("sid", Object.assign(other, { theirs: 1 }));
+    session.mine = 1;
+    let writes = 0;
+    store.script._write = async (key, record, expected) => {
+      writes += 1;
+      const result = store.write(key, record, expected);
+      if (result.written) throw new Error("connection reset");
+      return result;
+    };
+    await expect(store.set("sid", session)).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
+    // The merged one was written; the next finds that, and does not get through.
+    store.script._write = async (key, record, expected) => {
+      if (expected?.version === store.records.get(key)?.version) throw new Error("connection reset");
+      return store.write(key, record, expected);
+    };
+    await expect(store.set("sid", session)).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
+    store.script = {};
+    await store.set("sid", session);
+    expect(writes).toBe(2);
+    expect(await store.get("sid")).toMatchObject({ mine: 1, theirs: 1 });
+  });
+
+  it("of a new session, too, is known for its own: others' changes stay, and its end", async () => {
+    const store = open();
+    const conflicts = eventsOf(store, "conflict");
+    const fresh = async (sid: string) => {
+      const session = requestSession(store, sid, plain({ user: "ann" }));
+      loseAnswer(store);
+      await expect(store.set(sid, session)).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
+      return session;
+    };
+    const changed = await fresh("changed");
+    await store.set("changed", Object.assign(await load(store, "changed"), { theirs: 1 }));
+    await store.set("changed", Object.assign(changed, { mine: 1 }));
+    expect(await store.get("changed")).toMatchObject({ user: "ann", mine: 1, theirs: 1 });
+    expect(await conflicts()).toMatchObject([{ reason: "merged" }]);
+    const unchanged = await fresh("unchanged");
+    await store.set("unchanged", Object.assign(unchanged, { mine: 1 }));
+    expect(await store.get("unchanged")).toMatchObject({ user: "ann", mine: 1 });
+    await store.destroy("unchanged");
+    await store.set("unchanged", Object.assign(unchanged, { mine: 2 }));
+    expect(await store.get("unchanged")).toBeNull();
+    expect(await conflicts()).toMatchObject([{ reason: "merged" }, { reason: "gone" }]);
   });
 
   it("that timed out is not followed by another round of the same save", async () => {
@@ -387,7 +421,7 @@ describe("what an operation costs", () => {
     let now = Date.now();
     const store = open({ touchAfter: 60, now: () => now });
     const expiring = () => ({ originalMaxAge: 3600_000, expires: new Date(now + 3600_000) });
-    await store.set("sid", { cookie: expiring() } as SessionData);
+    await store.set("sid", { cookie: expiring() } as never);
     for (let view = 0; view < 1000; view++) {
       now += 59;
       const session = await load(store, "sid");
@@ -422,7 +456,72 @@ describe("close", () => {
   });
 });
 
+describe("a removal", () => {
+  it("that was given up while it waited for a save is not done", async () => {
+    const store = open();
+    let written = () => {};
+    store.script._write = (key, record, expected) =>
+      new Promise(resolve => {
+        written = () => resolve(store.write(key, record, expected));
+      });
+    const save = store.set("sid", plain());
+    const controller = new AbortController();
+    const removal = store.destroy("sid", { signal: controller.signal });
+    controller.abort(new Error("the client left"));
+    await expect(removal).rejects.toThrow("the client left");
+    written();
+    await save;
+    await new Promise(resolve => setImmediate(resolve));
+    expect(store.calls).toEqual(["write"]);
+    expect(await store.get("sid")).not.toBeNull();
+  });
+});
+
+describe("entries", () => {
+  it("end as soon as their signal is aborted, also within a page", async () => {
+    const store = open();
+    for (let index = 0; index < 10; index++) await store.set(`sid-${index}`, plain());
+    const controller = new AbortController();
+    const seen: string[] = [];
+    const list = async () => {
+      for await (const [sid] of store.entries({ signal: controller.signal })) {
+        seen.push(sid);
+        if (seen.length === 3) controller.abort(new Error("enough"));
+      }
+    };
+    await expect(list()).rejects.toThrow("enough");
+    expect(seen).toHaveLength(3);
+  });
+
+  it("leave out what expires while they are gone through", async () => {
+    let now = Date.now();
+    const store = open({ now: () => now });
+    for (let index = 0; index < 10; index++) {
+      await store.set(`sid-${index}`, plain({}, new Date(now + (index < 5 ? 1000 : 9000))));
+    }
+    const seen: string[] = [];
+    for await (const [sid] of store.entries()) {
+      seen.push(sid);
+      now += 500;
+    }
+    expect(seen).toEqual(["sid-0", "sid-1", "sid-5", "sid-6", "sid-7", "sid-8", "sid-9"]);
+  });
+});
+
 describe("events", () => {
+  it("error, twice at once, does not end the process when only the first is listened to", async () => {
+    const store = open();
+    const uncaught = jest.fn();
+    process.on("uncaughtException", uncaught);
+    const heard = jest.fn();
+    store.once("error", heard);
+    store.reportTwice();
+    await new Promise(resolve => setImmediate(resolve));
+    process.off("uncaughtException", uncaught);
+    expect(heard).toHaveBeenCalledTimes(1);
+    expect(uncaught).not.toHaveBeenCalled();
+  });
+
   it("whose listener throws do not fail the operation", async () => {
     // In a process of its own: what a listener throws is an uncaught exception.
     const script = `

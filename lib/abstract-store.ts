@@ -120,6 +120,7 @@ export abstract class AbstractStore extends Store {
         }
       },
       remove: (key, operation) => this.#guard(() => this._remove(key, operation)),
+      removeSession: (sid, key, operation) => this.#removeSession(sid, key, operation),
       read: (key, operation) => this.#read(key, operation),
     };
   }
@@ -156,13 +157,10 @@ export abstract class AbstractStore extends Store {
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
     return this.#run("destroy", sid, last, operation => {
       const key = this.#keyOf(sid);
-      const others = this.#keys.otherKeysOf(sid);
-      // One by one, not as a page: whoever may remove a session need not be allowed to remove many at once.
-      const removal = () =>
-        others.length === 0
-          ? this._remove(key, operation)
-          : Promise.all([key, ...others].map(each => this._remove(each, operation)));
-      const remove = () => this.#guard(() => removal() as Awaitable<undefined>);
+      const remove = () => {
+        operation.throwIfEnded();
+        return this.#removeSession(sid, key, operation) as Awaitable<undefined>;
+      };
       // Not ahead of a save that is still under way: it could bring the session back.
       const before = this.#writes.get(key);
       const outcome = before === undefined ? remove() : after(before, remove);
@@ -349,6 +347,17 @@ export abstract class AbstractStore extends Store {
     return this.#keys.keyOf(sid);
   }
 
+  /** Removes a session under its key, and every other that it may have. */
+  #removeSession(sid: string, key: string, operation: Operation): Awaitable<void> {
+    const others = this.#keys.otherKeysOf(sid);
+    // One by one, not as a page: whoever may remove a session need not be allowed to remove many at once.
+    return this.#guard(() =>
+      others.length === 0
+        ? this._remove(key, operation)
+        : Promise.all([key, ...others].map(each => this._remove(each, operation))).then(() => {}),
+    );
+  }
+
   #read(key: string, operation: Operation): Awaitable<StoredRecord | undefined> {
     try {
       return orUnavailable(this._read(key, operation));
@@ -426,6 +435,7 @@ export abstract class AbstractStore extends Store {
     const former = loaded === undefined ? this.#keys.formerKeyOf(sid) : undefined;
     if (former === undefined) return outcome;
     const remove = async (reached: SaveOutcome) => {
+      operation.throwIfEnded();
       await this.#guard(() => this._remove(former, operation));
       return reached;
     };
@@ -463,7 +473,16 @@ export abstract class AbstractStore extends Store {
     operation.outcome = "skipped";
     if (this.#settings.disableTouch) return;
     const record = seen?.record;
-    if (record !== undefined) return this.#extend(key, session, record.createdAt, seen, operation);
+    if (record !== undefined) {
+      const extended = this.#extend(key, session, record.createdAt, seen, operation);
+      const movesTo = this.#keys.isHashing ? this.#keyOf(sid) : key;
+      if (movesTo === key) return extended;
+      return Promise.resolve(extended).then(() => {
+        // Not there any more: another may have moved it.
+        const isGone = operation.outcome === "none";
+        return isGone ? this.#extend(movesTo, session, record.createdAt, undefined, operation) : undefined;
+      });
+    }
     const former = this.#keys.formerKeyOf(sid);
     return former === undefined
       ? this.#extendUnseen(key, session, operation)
@@ -540,14 +559,14 @@ export abstract class AbstractStore extends Store {
   ): AsyncGenerator<[string, SessionData], void, undefined> {
     const slice = new TimeSlice();
     for await (const page of this.#pages(signal, check)) {
-      const now = this.#settings.now();
       for (const { key, record } of page) {
-        if (this.#isOver(record, now)) continue;
+        if (this.#isOver(record, this.#settings.now())) continue;
         const sid = this.#codec.sidOf(key, record);
         const decoded = this.#codec.decode(key, record);
         const found = isPromise(decoded) ? await this.#step(signal, () => decoded) : decoded;
         if (found === null || sid === undefined) continue;
         yield [sid, found.session];
+        signal?.throwIfAborted();
         check?.();
         // Not only after each page: decoding one of large sessions takes long.
         if (slice.isUsedUp) await slice.rest();
@@ -557,7 +576,9 @@ export abstract class AbstractStore extends Store {
 
   /** Emits on a later tick: a listener that throws must not fail the operation. */
   #report(event: string, details: unknown): void {
-    if (this.listenerCount(event) > 0) process.nextTick(() => this.emit(event, details));
+    // Asked again then: an `error` that nobody listens to any more would end the process.
+    const emit = () => this.listenerCount(event) > 0 && this.emit(event, details);
+    if (this.listenerCount(event) > 0) process.nextTick(emit);
   }
 
   #reportExpired(reason: ExpiredEvent["reason"], key: string): void {
@@ -680,7 +701,8 @@ function noteExtended(
   deadline: Deadline,
   operation: Operation,
 ): void {
-  operation.outcome = extended ? "extended" : "none";
+  // A session with two keys is extended at one of them.
+  if (extended || operation.outcome !== "extended") operation.outcome = extended ? "extended" : "none";
   if (seen !== undefined && extended && deadline.expiresAt > seen.deadline.expiresAt)
     seen.deadline = deadline;
 }

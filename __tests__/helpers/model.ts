@@ -103,9 +103,10 @@ export class ModelStore {
     const loaded = held?.entry;
     const own = this.#expiry(session, loaded?.created ?? now);
     const cookieEnd = endOfCookie(session.cookie);
-    // A cookie that says what it said when the session was loaded is not this request's doing.
-    const moves = loaded === undefined || cookieEnd === undefined || cookieEnd !== held?.cookieEnd;
-    if (moves && own.shown <= now) {
+    // A cookie that says what it said when the session was loaded, or a later end, is a keep-alive at most.
+    const known = loaded === undefined ? undefined : held?.cookieEnd;
+    const wants = known === undefined || cookieEnd === undefined || cookieEnd < known;
+    if (wants && own.shown <= now) {
       this.entries.delete(sid);
       return "done";
     }
@@ -124,8 +125,8 @@ export class ModelStore {
     if (changed && conflict === "error") return "refused";
     const merged = merge(held.data, session, stored.data);
     if (changed && conflict === "merge") this.#onConflict({ reason: "merged", keys: merged.keys });
-    // Where two requests decide on the expiry, the later one stays. A save that does not decide on it keeps it.
-    const decides = moves && (!changed || conflict !== "merge");
+    // Of keep-alives, and of what two requests want, the later end stays.
+    const decides = wants && (!changed || conflict !== "merge");
     const expiry = decides || own.shown > stored.expiry.shown ? own : stored.expiry;
     const alone = !changed && isDeepStrictEqual(held.data, stored.data);
     const ownCookie = alone || decides || own.shown >= stored.expiry.shown;

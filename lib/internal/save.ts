@@ -30,6 +30,8 @@ export interface SaveContext {
     operation: Operation,
   ): Awaitable<WriteResult>;
   remove(key: string, operation: Operation): Awaitable<void>;
+  /** Removes a session under its key, and every other that it may have. */
+  removeSession(sid: string, key: string, operation: Operation): Awaitable<void>;
   read(key: string, operation: Operation): Awaitable<StoredRecord | undefined>;
 }
 
@@ -84,8 +86,12 @@ export class Save {
   #createdAt = 0;
   #ownDeadline = NO_DEADLINE;
   #deadline = NO_DEADLINE;
-  /** Whether the expiry is this request's doing, and not just what it was when the session was loaded. */
-  #movesExpiry = true;
+  /**
+   * Whether the expiry is as this request wants it. It is not if it is what it was when the session was loaded, and
+   * if it is later: that is a keep-alive, of which the latest holds. express-session makes it when an answer begins
+   * and saves when it ends, which may be after that expiry.
+   */
+  #decidesExpiry = true;
   #expected: Expected | undefined;
   #merged = false;
   #contested = NONE;
@@ -136,10 +142,15 @@ export class Save {
     this.#createdAt = stored === undefined ? now : stored.createdAt;
     this.#ownDeadline = expiryOf(this.#wanted, this.#createdAt, now, settings.expiry);
     this.#deadline = this.#ownDeadline;
-    this.#movesExpiry =
-      stored === undefined || this.#cookieEnd === undefined || this.#cookieEnd !== loaded?.sessionEnd;
-    if (this.#movesExpiry && this.#ownDeadline.expiresAt <= now) return this.#remove();
-    if (loaded === undefined || stored === undefined) return this.#write();
+    this.#decidesExpiry =
+      stored === undefined ||
+      this.#cookieEnd === undefined ||
+      loaded?.sessionEnd === undefined ||
+      this.#cookieEnd < loaded.sessionEnd;
+    if (this.#decidesExpiry && this.#ownDeadline.expiresAt <= now) return this.#remove();
+    if (loaded === undefined) return this.#write();
+    if (stored === undefined)
+      return loaded.unanswered === undefined ? this.#write() : this.#writeAgain(loaded);
     this.#expect(stored, loaded.deadline);
     if (settings.conflict !== "error" && latest !== undefined && isLaterWrite(latest, stored)) {
       return this.#refused(stored, latest);
@@ -148,17 +159,34 @@ export class Save {
     return loaded.isBehind ? this.#writeOnTopOf(stored, loaded) : this.#write();
   }
 
+  /**
+   * The first save of a new session, after earlier ones that were never answered. If one of those was done, this save
+   * is one of a session that is stored, as if the answer had come.
+   */
+  async #writeAgain(loaded: Loaded): Promise<SaveOutcome> {
+    const current = await this.#context.read(this.#key, this.#operation);
+    const earlier = loaded.unanswered?.find(
+      ({ version }) => lineageOf(version) === lineageOf(current?.version ?? ""),
+    );
+    if (current === undefined || earlier === undefined) return await this.#write();
+    const { data, expiresAt, slack, createdAt } = current;
+    loaded.held = earlier.held;
+    loaded.record = { data, version: earlier.version, expiresAt, slack, createdAt };
+    this.#createdAt = createdAt;
+    return await this.#refused(loaded.record, current);
+  }
+
   #remove(): Awaitable<SaveOutcome> {
-    const removed = this.#context.remove(this.#key, this.#operation);
+    const removed = this.#context.removeSession(this.#sid, this.#movesTo, this.#operation);
     return isPromise(removed) ? removed.then(() => REMOVED) : REMOVED;
   }
 
   /**
-   * Sets what the next write expects to be stored, and which expiry it has: its own if it moves that, but in a merge
-   * the later one. A save that does not move it leaves it as it is, with the time for skipped touches.
+   * Sets what the next write expects to be stored, and which expiry it has: its own if it decides that, else, and in a
+   * merge, the later one. One that stays as it is keeps its time for skipped touches.
    */
   #expect(record: StoredRecord, deadline: Deadline): void {
-    const decides = this.#movesExpiry && !this.#merged;
+    const decides = this.#decidesExpiry && !this.#merged;
     this.#deadline = decides || endOf(this.#ownDeadline) > endOf(deadline) ? this.#ownDeadline : deadline;
     const expiresBy = Math.max(deadline.expiresAt, this.#deadline.expiresAt);
     this.#expected = { version: record.version, expiresBy, seen: record };
@@ -222,14 +250,27 @@ export class Save {
       if (outcome.reason !== "gone") await this.#leave(from, stored);
       return outcome;
     }
+    return await this.#leaveFor(there, from, stored);
+  }
+
+  /** Removes what was stored at the old key, for `there` at the new one. */
+  async #leaveFor(there: StoredRecord, from: string, stored: StoredRecord): Promise<SaveOutcome> {
     const left = await this.#leave(from, stored);
-    if (left.written || left.current !== undefined) {
-      this.#key = to;
-      return this.#done(there);
+    if (!left.written && left.current === undefined) {
+      // Destroyed before it was put there, which the removal could not know.
+      await this.#leave(this.#movesTo, there);
+      return GONE;
     }
-    // Destroyed before it was put there, which the removal could not know.
-    await this.#leave(to, there);
-    return GONE;
+    if (!left.written && left.current?.version === stored.version) {
+      // Touched meanwhile: that has to hold at the new key, too.
+      const { expiresAt, slack } = left.current;
+      const touched: StoredRecord = { ...there, expiresAt, slack, note: undefined };
+      const expected = { version: there.version, expiresBy: expiresAt, seen: there };
+      const { written } = await this.#context.write(this.#movesTo, touched, expected, this.#operation);
+      return await this.#leaveFor(written ? touched : there, from, left.current);
+    }
+    this.#key = this.#movesTo;
+    return this.#done(there);
   }
 
   /** Removes a record, if it is still this one. */
@@ -264,6 +305,8 @@ export class Save {
       loaded.record = current;
       loaded.deadline = current;
       loaded.held = earlier.held;
+      // That write may have been a merge.
+      loaded.isBehind = true;
       return this.#writeOnTopOf(current, loaded);
     }
     // The same version: only a touch came between.

@@ -52,6 +52,35 @@ export function overlappingTests(test: DefineTest): void {
     await assertEndsIn(10, store, "sid", clock);
   });
 
+  test("a save after an answer that took longer than the session does not end what others keep alive", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open();
+    for (const theirs of ["touch", "set"] as const) {
+      const [sid, end] = [`sid-${theirs}`, clock.in(100)];
+      await store.set(sid, plain({ user: "ann" }, clock.in(10)));
+      const [slow, quick] = [await load(store, sid), await load(store, sid)];
+      // As express-session does it: a touch when the answer begins, and the save when it has ended.
+      slow.cookie.expires = clock.in(20);
+      quick.cookie.expires = end;
+      quick.theirs = theirs;
+      await store[theirs](sid, quick);
+      clock.advance(30);
+      slow.mine = 1;
+      await store.set(sid, slow);
+      const expected = theirs === "set" ? { user: "ann", theirs, mine: 1 } : { user: "ann", mine: 1 };
+      assert.deepEqual(await stored(store, sid), expected);
+      assert.equal(await storedExpiry(store, sid), end.toISOString());
+    }
+    await store.set("alone", plain({}, clock.in(10)));
+    const alone = await load(store, "alone");
+    alone.cookie.expires = clock.in(20);
+    clock.advance(30);
+    await store.set("alone", alone);
+    assert.equal(await store.get("alone"), null);
+  });
+
   test("a save in the middle of a request leaves the time for skipped touches", async ({ open, clock }) => {
     for (const conflict of ["merge", "overwrite", "error"] as const) {
       const store = await open({ conflict, touchAfter: 60 });
