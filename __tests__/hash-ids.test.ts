@@ -53,6 +53,15 @@ describe("keys", () => {
     expect(JSON.stringify([...map])).not.toContain("sidsid");
   });
 
+  it("do not change when the bytes of the secret are wiped", async () => {
+    const secret = Buffer.from("secret");
+    const store = open({ hashIds: { secret } });
+    await store.set("sid", plain());
+    secret.fill(0);
+    expect(await store.get("sid")).not.toBeNull();
+    expect(await open({ hashIds: { secret: "secret" } }).get("sid")).not.toBeNull();
+  });
+
   it("are no sids: who reads the backend cannot use what is there as one", async () => {
     const store = open();
     await store.set("sid", plain());
@@ -81,6 +90,9 @@ describe("keys", () => {
     ["hunter2", "it is string"],
     [1, "it is number"],
     [null, "it is null"],
+    [[], "it is an array"],
+    [Buffer.from("hunter2"), "it is object"],
+    [new Map([["secret", "hunter2"]]), "it is object"],
     [{ secret: "" }, "`secret` is empty"],
     [{ secret: new Uint8Array() }, "`secret` is empty"],
     [{ secret: undefined }, "`secret` is undefined"],
@@ -242,6 +254,48 @@ describe("a session from before", () => {
     await one.set("sid", Object.assign(first, { first: 2 }));
     await other.set("sid", Object.assign(second, { second: 2 }));
     expect(await stored(one, "sid")).toEqual({ user: "ann", first: 2, second: 2 });
+  });
+
+  it("is gone for good when it is saved with a past expiry, though another has moved it", async () => {
+    const clock = new Clock();
+    const [store, other] = [open(), open()];
+    const session = await load(store, "sid");
+    await other.set("sid", await load(other, "sid"));
+    session.cookie.expires = clock.in(-1);
+    await store.set("sid", session);
+    expect(keys()).toEqual([]);
+  });
+
+  it("is prolonged by who loaded it before another moved it", async () => {
+    const clock = new Clock();
+    const options = { hashIds: true, touchAfter: 0 };
+    const [store, other] = [open(options), open(options)];
+    const session = await load(store, "sid");
+    await other.set("sid", await load(other, "sid"));
+    session.cookie.expires = clock.in(100_000);
+    const outcomes: string[] = [];
+    const tell = (message: unknown) => outcomes.push((message as OperationMessage).outcome);
+    subscribe("express-session-stores:operation", tell);
+    await store.touch("sid", session);
+    unsubscribe("express-session-stores:operation", tell);
+    expect(outcomes).toEqual(["extended"]);
+    const record = decodeRecord(map.get(`sess:%s${digest("sid")}`) ?? "");
+    expect(record.expiresAt).toBe(clock.in(100_000).getTime());
+  });
+
+  it.each([2, 3])("is moved as a whole when it is touched before write %p of the move", async nth => {
+    const clock = new Clock();
+    const options = { hashIds: true, touchAfter: 0 };
+    const store = open(options);
+    const session = await load(store, "sid");
+    before(store, nth, () => open(options).touch("sid", plain({}, clock.in(100_000))));
+    await store.set("sid", Object.assign(session, { views: 1 }));
+    expect(keys()).toEqual([`sess:%s${digest("sid")}`]);
+    const record = decodeRecord(map.get(keys()[0] as string) ?? "");
+    expect(record.expiresAt).toBe(clock.in(100_000).getTime());
+    session.views = 2;
+    await store.set("sid", session);
+    expect(await stored(store, "sid")).toEqual({ user: "ann", views: 2 });
   });
 
   /** Does something else before the nth write of a store. */

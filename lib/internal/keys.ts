@@ -1,4 +1,4 @@
-import { createHash, createHmac } from "node:crypto";
+import { createHash, createHmac, createSecretKey } from "node:crypto";
 import { kindOf, secretRule } from "./options.js";
 
 /*
@@ -44,10 +44,11 @@ export const hashIdsRule = secretRule(
 
 function hashIdsFault(value: unknown): string | undefined {
   if (typeof value === "boolean") return undefined;
-  if (typeof value !== "object" || value === null) return `it is ${kindOf(value)}`;
+  // Not what only looks like one because it has no keys: bytes, a Map.
+  if (String(value) !== "[object Object]") return `it is ${kindOf(value)}`;
   const { secret, findPlain, ...others } = value as HashIdsOptions;
   // Left out it means a digest without a secret. Undefined it is an environment variable that is not set.
-  if (Object.hasOwn(value, "secret")) {
+  if (Object.hasOwn(value as object, "secret")) {
     if (typeof secret !== "string" && !(secret instanceof Uint8Array))
       return `\`secret\` is ${kindOf(secret)}`;
     if (secret.length === 0) return "`secret` is empty";
@@ -151,7 +152,8 @@ export function digest(sid: string): string {
 
 function hashOf(secret: string | Uint8Array | undefined): (sid: string) => string {
   if (secret === undefined) return digest;
-  return sid => createHmac("sha256", secret).update(sid, "utf16le").digest("base64url");
+  const key = createSecretKey(typeof secret === "string" ? Buffer.from(secret) : secret);
+  return sid => createHmac("sha256", key).update(sid, "utf16le").digest("base64url");
 }
 
 function encode(sid: string): string {
