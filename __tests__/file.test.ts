@@ -1,11 +1,24 @@
-import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import type { SessionData } from "express-session";
 import { storeConformance } from "../lib/conformance.js";
 import { FileStore, type FileStoreOptions } from "../lib/file.js";
-import { LmdbFile, type Transaction } from "../lib/internal/lmdb-file.js";
+import { LmdbFile } from "../lib/internal/lmdb-file.js";
 
 const run = promisify(execFile);
 const MINUTE_MS = 60_000;
@@ -216,23 +229,88 @@ describe("cleanup", () => {
       await Promise.all(sids.map(sid => store.set(`sid-${sid}`, sid % 100 === 0 ? past : future)));
     }
     now += 2 * MINUTE_MS;
-    const { transaction } = LmdbFile.prototype;
-    let reads = 0;
-    const transactions = jest.spyOn(LmdbFile.prototype, "transaction");
-    transactions.mockImplementation(function <T>(this: LmdbFile, work: (within: Transaction) => T) {
-      const counting = (within: Transaction): Transaction => ({
-        ...within,
-        get: key => {
-          reads += 1;
-          return within.get(key);
-        },
-      });
-      return transaction.call(this, within => work(counting(within))) as Promise<T>;
-    });
+    const reads = jest.spyOn(LmdbFile.prototype, "get");
     expect(await store.cleanup()).toBe(1000);
-    transactions.mockRestore();
-    expect(reads).toBe(1000);
+    expect(reads).toHaveBeenCalledTimes(1000);
+    reads.mockRestore();
     expect(await store.length()).toBe(99_000);
+  });
+
+  it("leaves what somebody else writes meanwhile, and comes back to it when its time comes", async () => {
+    let now = Date.now();
+    const options = { now: () => now, cleanupInterval: 0, touchAfter: 0 };
+    const [store, other] = [open(options), open(options)];
+    await store.set("expired", expiring(now + 1000));
+    await store.set("alive", expiring(now + 1000));
+    const loaded = Object.assign((await store.get("expired")) as SessionData, { views: 1 });
+    await store.touch("alive", expiring(now + 5 * MINUTE_MS));
+    now += 2 * MINUTE_MS;
+    const { ifRevision } = LmdbFile.prototype;
+    const theirs = [
+      () => other.set("alive", expiring(now + 6 * MINUTE_MS)),
+      () => other.set("expired", Object.assign(loaded, expiring(now + 6 * MINUTE_MS))),
+    ];
+    const spy = jest.spyOn(LmdbFile.prototype, "ifRevision").mockImplementation(async function (
+      this: LmdbFile,
+      ...args
+    ) {
+      await theirs.pop()?.();
+      return await ifRevision.apply(this, args);
+    });
+    expect(await store.cleanup()).toBe(0);
+    spy.mockRestore();
+    expect((await store.ids()).sort()).toEqual(["alive", "expired"]);
+    now += 10 * MINUTE_MS;
+    expect(await store.cleanup()).toBe(2);
+    const file = LmdbFile.open(path);
+    expect(file.reminders("0", "9", 10)).toEqual([]);
+    await file.release();
+  });
+
+  it("keeps no other process from writing while this one is busy with something else", async () => {
+    let now = Date.now();
+    const store = open({ now: () => now, cleanupInterval: 0 });
+    await Promise.all(
+      Array.from({ length: 2000 }, (_, index) => store.set(`sid-${index}`, expiring(now + 1000))),
+    );
+    now += 2 * MINUTE_MS;
+    const script = `
+      const { FileStore } = require("express-session-stores/file");
+      const store = new FileStore({ path: ${JSON.stringify(path)}, timeoutMs: 1000 });
+      let stopped = false;
+      process.once("message", () => { stopped = true; });
+      (async () => {
+        for (let saves = 0; !stopped; saves++) {
+          await store.set("theirs", { cookie: {} }).catch(error => process.send(error.code));
+          if (saves === 0) process.send("ready");
+        }
+        process.send("done");
+        process.disconnect();
+      })();`;
+    const writer = spawn(process.execPath, ["-e", script], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    const messages: unknown[] = [];
+    writer.on("message", message => messages.push(message));
+    await once(writer, "message");
+    const cleanup = store.cleanup();
+    await new Promise(resolve => setImmediate(resolve));
+    for (const end = performance.now() + 2000; performance.now() < end; );
+    expect(await cleanup).toBe(2000);
+    writer.send("stop");
+    await once(writer, "exit");
+    expect(messages).toEqual(["ready", "done"]);
+  });
+
+  it.each([
+    ["on a clock with fractions that stands still", {}, Date.now() + 0.5],
+    ["of sessions that were to live for ever", { absoluteTimeout: 1e300, touchAfter: 1e300 }, Date.now()],
+  ])("ends %s", async (_what, options, start) => {
+    let now = start;
+    const store = open({ now: () => now, cleanupInterval: 0, ttl: 1, ...options });
+    await store.set("sid", session());
+    now = 8.64e15 + MINUTE_MS;
+    expect(await store.cleanup()).toBe(1);
   });
 
   it("may run in several stores at once", async () => {
@@ -311,7 +389,56 @@ describe("space", () => {
   });
 });
 
+describe("a path that is a link", () => {
+  it.each(["to the file", "to where it will be"])("%s, leads to the one lock that all share", async where => {
+    const link = join(mkdtempSync(join(tmpdir(), "express-session-stores-test-")), "link.lmdb");
+    mkdirSync(dirname(path));
+    symlinkSync(path, link);
+    if (where === "to the file") await open().set("sid", session());
+    await open({ path: link }).set("by the link", session());
+    expect(await open().get("by the link")).not.toBeNull();
+    expect([existsSync(`${link}-lock`), existsSync(`${path}-lock`)]).toEqual([false, true]);
+    rmSync(dirname(link), { recursive: true });
+  });
+
+  it("that leads nowhere is an error, and so is a file with two names", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "express-session-stores-test-"));
+    const [loop, other] = [join(folder, "loop.lmdb"), join(folder, "other.lmdb")];
+    symlinkSync(loop, loop);
+    await open().set("sid", session());
+    for (const store of stores.splice(0)) await store.close();
+    linkSync(path, other);
+    for (const [bad, reason] of [
+      [loop, /ELOOP/],
+      [other, /has other names \(hard links\)/],
+    ] as const) {
+      await expect(open({ path: bad }).get("sid")).rejects.toMatchObject({
+        code: "ERR_STORE_UNAVAILABLE",
+        message: expect.stringMatching(reason),
+      });
+    }
+    rmSync(folder, { recursive: true });
+    expect(await open().get("sid")).not.toBeNull();
+  });
+});
+
 describe("close", () => {
+  it("lets nothing reach the file any more, whatever is still under way", async () => {
+    const file = LmdbFile.open(path);
+    await file.put("key", "text", 1);
+    await file.release();
+    const late: (() => unknown)[] = [
+      () => file.get("key"),
+      () => file.records(""),
+      () => file.reminders("0", "9", 1),
+      () => file.put("key", "text", 2),
+      () => file.ifRevision("key", 1, () => {}),
+    ];
+    for (const call of late) expect(call).toThrow("was closed");
+    await expect(file.remove("key")).rejects.toThrow("was closed");
+    await expect(file.removeReminder("reminder")).rejects.toThrow("was closed");
+  });
+
   it("ends a listing with ERR_STORE_CLOSED, also among pages of expired sessions", async () => {
     let now = Date.now();
     const store = open({ now: () => now, cleanupInterval: 0 });

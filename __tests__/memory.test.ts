@@ -316,6 +316,19 @@ describe.each<[string, MemoryStoreOptions]>([
   });
 });
 
+it("a listing ends, also if all that it gives is removed and saved again", async () => {
+  const store = new MemoryStore({ cleanupInterval: 0 });
+  await fill(store, 300);
+  let listed = 0;
+  for await (const [sid, session] of store.entries()) {
+    listed += 1;
+    if (listed > 300) break;
+    await store.destroy(sid);
+    await store.set(sid, { ...session });
+  }
+  expect(listed).toBe(300);
+});
+
 it("a process whose store is not closed exits by itself", () => {
   const dist = join(__dirname, "../dist/memory.js");
   const code = `

@@ -208,9 +208,11 @@ export abstract class AbstractStore extends Store {
   override length(callback: Callback<number>): void;
   override length(options?: CallOptions): Promise<number>;
   override length(last?: CallOptions | Callback<number>): unknown {
-    return this.#runListing("length", last, signal =>
-      this._count(this.#isLiveNow(), () => this.#pages(signal)),
-    );
+    return this.#runListing("length", last, async signal => {
+      const count = await this._count(this.#isLiveNow(), () => this.#pages(signal));
+      signal?.throwIfAborted();
+      return count;
+    });
   }
 
   /** Removes every session of this prefix, and of no other. */
@@ -249,11 +251,11 @@ export abstract class AbstractStore extends Store {
   close(callback: Callback<void>): void;
   close(): Promise<void>;
   close(callback?: Callback<void>): unknown {
-    if (callback !== undefined && typeof callback !== "function") {
+    if (callback !== undefined && callback !== null && typeof callback !== "function") {
       return deliver(Promise.reject(misuse("callback", "a function", callback)), undefined);
     }
     this.#closing ??= this.#running.end().then(() => this._close());
-    return deliver(this.#closing, callback);
+    return deliver(this.#closing, callback ?? undefined);
   }
 
   /** Makes the `Session` of a request; called by express-session with what `get` returned. */

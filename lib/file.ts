@@ -1,7 +1,7 @@
 import { AbstractStore } from "./abstract-store.js";
 import { CleanupTimer } from "./internal/cleanup-timer.js";
 import { GRACE_MS } from "./internal/expiry.js";
-import { LmdbFile, type Transaction } from "./internal/lmdb-file.js";
+import { LmdbFile } from "./internal/lmdb-file.js";
 import { rules } from "./internal/options.js";
 import {
   ABSENT,
@@ -30,7 +30,7 @@ export interface FileStoreOptions extends StoreOptions {
   cleanupInterval?: number | undefined;
 }
 
-/** How many sessions a clean-up removes in one transaction, during which nobody else can write. */
+/** How many sessions a clean-up looks at before it waits for what it wrote. */
 const CLEANUP_SLICE = 100;
 
 const WRITTEN: WriteResult = { written: true };
@@ -206,36 +206,47 @@ export class FileStore extends AbstractStore {
     const slice = new TimeSlice();
     let removed = 0;
     for (;;) {
-      const until = this._now() - GRACE_MS;
+      const until = Math.floor(this._now()) - GRACE_MS;
       const due = file.reminders(FIRST_CHARACTER, reminderOf(until + 1, ""), CLEANUP_SLICE);
       if (due.length === 0) return removed;
-      const expired = await file.transaction(transaction =>
-        due.flatMap(reminder => expire(transaction, reminder, until) ?? []),
-      );
-      for (const key of expired) this._reportExpired(key);
-      removed += expired.length;
+      const followed = await Promise.all(due.map(reminder => follow(file, reminder, until)));
+      for (const key of followed) {
+        if (key === undefined) continue;
+        this._reportExpired(key);
+        removed += 1;
+      }
       if (slice.isUsedUp) await slice.rest();
     }
   }
 }
 
-/** Follows a reminder; returns the key of what it removed, if it did. */
-function expire(transaction: Transaction, reminder: string, until: number): string | undefined {
-  transaction.removeReminder(reminder);
+/**
+ * Follows a reminder; returns the key of what it removed, if it did. If somebody else writes the record meanwhile, the
+ * reminder stays, for the next round.
+ */
+async function follow(file: LmdbFile, reminder: string, until: number): Promise<string | undefined> {
   const key = reminder.slice(REMINDER_TIME_DIGITS);
-  const text = transaction.get(key);
+  const text = file.get(key);
+  const record = text === undefined ? UNREADABLE : decodeEntry(text);
   // Of a record that is gone, or has another reminder by now.
-  if (text === undefined || reminderOf(remindAtOf(text), key) !== reminder) return undefined;
-  const record = decodeEntry(text);
-  if (record === UNREADABLE) return undefined;
-  if (record.expiresAt <= until) {
-    transaction.remove(key);
-    return key;
+  if (record === UNREADABLE || reminderOf(remindAtOf(text as string), key) !== reminder) {
+    await file.removeReminder(reminder);
+    return undefined;
   }
+  const { revision } = placeOf(record) as Place;
   const { expiresAt } = record;
-  const revision = newRevision();
-  const entry = encodeEntry(record, revision, expiresAt);
-  transaction.put(key, entry, revision, reminderOf(expiresAt, key));
+  if (Math.floor(expiresAt) <= until) {
+    const isRemoved = await file.ifRevision(key, revision, writes => {
+      writes.remove(key);
+      writes.removeReminder(reminder);
+    });
+    return isRemoved ? key : undefined;
+  }
+  await file.ifRevision(key, revision, writes => {
+    const next = newRevision();
+    writes.put(key, encodeEntry(record, next, expiresAt), next, reminderOf(expiresAt, key));
+    writes.removeReminder(reminder);
+  });
   return undefined;
 }
 

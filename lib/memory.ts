@@ -150,7 +150,10 @@ export class MemoryStore extends AbstractStore {
 
   *#pages(): Generator<ScannedRecord[]> {
     let page: ScannedRecord[] = [];
-    for (const [key, record] of this.#records) {
+    // The keys that are there now: a Map hands out what is removed and added again once more, and may never end.
+    for (const key of [...this.#records.keys()]) {
+      const record = this.#records.get(key);
+      if (record === undefined) continue;
       page.push({ key, record });
       if (page.length === PAGE_SIZE) {
         yield page;

@@ -45,7 +45,8 @@ export interface CallOptions {
 
 /** The signal among the options that stand in a callback's place. */
 export function signalOf(last: unknown): AbortSignal | undefined {
-  if (last === undefined || typeof last === "function") return undefined;
+  // As other stores do it, `null` is no callback: `req.session.destroy(null)`.
+  if (last === undefined || last === null || typeof last === "function") return undefined;
   return signalIn(last, "callback", "a function, or { signal }");
 }
 

@@ -52,7 +52,7 @@ export function expiryOf(wanted: number, createdAt: number, now: number, policy:
 
 /** The end that nothing can move. */
 export function absoluteEnd(createdAt: number, { absoluteTimeoutMs }: ExpiryPolicy): number {
-  return absoluteTimeoutMs === undefined ? MAX_TIME : createdAt + absoluteTimeoutMs;
+  return absoluteTimeoutMs === undefined ? MAX_TIME : Math.min(createdAt + absoluteTimeoutMs, MAX_TIME);
 }
 
 function autoTouchAfterMs(lifetimeMs: number): number {

@@ -79,6 +79,9 @@ export function assertLmdbOrNew(path: string): void {
 function assertUsable(path: string): Stats | undefined {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats?.isFile() === false) throw new Error(`${path} is not a regular file`);
+  if (stats !== undefined && stats.nlink > 1) {
+    throw new Error(`${path} has other names (hard links), and who uses those would not share its lock file`);
+  }
   accessSync(stats === undefined ? dirname(path) : path, constants.R_OK | constants.W_OK);
   return stats;
 }

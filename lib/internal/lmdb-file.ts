@@ -1,5 +1,5 @@
-import { mkdirSync, realpathSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { lstatSync, mkdirSync, readlinkSync, realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import type {
   DatabaseOptions,
   Database as LmdbDatabase,
@@ -41,9 +41,8 @@ const utf8Keys = {
 /** Opened environments by path: LMDB must not open a file twice in one process (its locks would be lost). */
 const opened = new Map<string, LmdbFile>();
 
-/** What can be done within a transaction. */
-export interface Transaction {
-  get(key: string): string | undefined;
+/** Writes that are done in one step, or not at all. */
+export interface Writes {
   put(key: string, text: string, revision: number, reminder: string): void;
   remove(key: string): void;
   removeReminder(reminder: string): void;
@@ -59,6 +58,7 @@ export class LmdbFile {
   readonly #reminders: LmdbDatabase<string, string>;
   readonly #writes = new UnderWay();
   #users = 0;
+  #closed = false;
   /** The time, in whole milliseconds, at which reads were made to see what others have committed. */
   #refreshed = 0;
   readonly #turnEnded = () => {
@@ -87,7 +87,7 @@ export class LmdbFile {
   static open(path: string): LmdbFile {
     try {
       mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY_FOLDER });
-      const realPath = join(realpathSync(dirname(path)), basename(path));
+      const realPath = realPathOf(path);
       let file = opened.get(realPath);
       if (file === undefined) {
         assertLmdbOrNew(realPath);
@@ -136,6 +136,7 @@ export class LmdbFile {
     expected?: number | null,
     reminder?: string,
   ): Promise<boolean> {
+    this.#assertOpen();
     // Writes are done in the order of the calls, so who waits for the last one has waited for all.
     if (reminder !== undefined) this.#synced(this.#reminders.put(reminder, REMINDER)).catch(noop);
     return this.#synced(this.#records.put(key, text, revision, expected as number));
@@ -143,25 +144,35 @@ export class LmdbFile {
 
   /** Removes a record and its reminder. Resolves when that is synced to disk. */
   async remove(key: string, reminder?: string): Promise<void> {
-    if (reminder !== undefined) this.#synced(this.#reminders.remove(reminder)).catch(noop);
+    this.#assertOpen();
+    if (reminder !== undefined) this.removeReminder(reminder).catch(noop);
     await this.#synced(this.#records.remove(key));
   }
 
+  async removeReminder(reminder: string): Promise<void> {
+    this.#assertOpen();
+    await this.#synced(this.#reminders.remove(reminder));
+  }
+
   /**
-   * Runs `work` in a write transaction, which is atomic across processes; resolves when it is synced to disk. What
-   * `work` wrote before it throws stays written.
+   * Does several writes in one transaction, if a record has the revision `expected` in it. Resolves when all is synced
+   * to disk, with whether it had. LMDB's own thread looks at the revision: a transaction with a callback would keep
+   * everybody else from writing for as long as this process is busy with something else.
    */
-  transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
-    const transaction: Transaction = {
-      get: key => this.#records.get(key),
-      put: (key, text, revision, reminder) => {
-        this.#reminders.putSync(reminder, REMINDER);
-        this.#records.putSync(key, text, revision);
-      },
-      remove: key => this.#records.removeSync(key),
-      removeReminder: reminder => this.#reminders.removeSync(reminder),
+  ifRevision(key: string, expected: number, work: (writes: Writes) => void): Promise<boolean> {
+    this.#assertOpen();
+    const queue = (write: Promise<unknown>) => {
+      this.#synced(write).catch(noop);
     };
-    return this.#synced(this.#environment.transaction(() => work(transaction)));
+    const writes: Writes = {
+      put: (at, text, revision, reminder) => {
+        queue(this.#reminders.put(reminder, REMINDER));
+        queue(this.#records.put(at, text, revision));
+      },
+      remove: at => queue(this.#records.remove(at)),
+      removeReminder: reminder => queue(this.#reminders.remove(reminder)),
+    };
+    return this.#synced(this.#records.ifVersion(key, expected, () => work(writes)));
   }
 
   /**
@@ -169,11 +180,17 @@ export class LmdbFile {
    * nobody here can know of. Unless the turn is one that waits for others without ending: so by the clock as well.
    */
   #refresh(): void {
+    this.#assertOpen();
     const now = Date.now();
     if (this.#refreshed === now) return;
     this.#environment.resetReadTxn();
     if (this.#refreshed === 0) process.nextTick(this.#turnEnded);
     this.#refreshed = now;
+  }
+
+  /** What is still under way when its store is closed must not reach a closed environment: that ends the process. */
+  #assertOpen(): void {
+    if (this.#closed) throw new Error("The session file was closed");
   }
 
   #synced<T>(write: Promise<T>): Promise<T> {
@@ -184,6 +201,7 @@ export class LmdbFile {
   async release(): Promise<void> {
     this.#users -= 1;
     if (this.#users > 0) return;
+    this.#closed = true;
     opened.delete(this.#path);
     await this.#writes.end();
     await this.#environment.close();
@@ -191,6 +209,21 @@ export class LmdbFile {
 }
 
 function noop(): void {}
+
+/**
+ * The path without links: LMDB's lock file stands beside it, and whoever opens the same file has to find the same
+ * lock. Of a file that is missing it is where that will be, also if the path is a link to it.
+ */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  const place = join(realpathSync(dirname(path)), basename(path));
+  const isLink = lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink();
+  return isLink ? realPathOf(resolve(dirname(place), readlinkSync(place))) : place;
+}
 
 /** What failed is in a promise of its own, which would be an unhandled rejection. */
 async function failedCommit(error: Error & { commitError?: Promise<never> }): Promise<never> {
