@@ -229,6 +229,48 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
       expect(requests.map(keysOf).map(keys => keys.length)).toEqual([20, 15]);
     });
 
+    it("do not wait for a key that DynamoDB throttles", async () => {
+      const store = open();
+      await saveAll(store, ["a", "hot"]);
+      let cool = () => {};
+      const cooled = new Promise<void>(resolve => {
+        cool = resolve;
+      });
+      traffic.next("BatchGetItem", async perform => {
+        const answer = await perform();
+        const { Responses } = answer.body;
+        Responses[tableName] = Responses[tableName].filter((item: { id: { S: string } }) =>
+          item.id.S.endsWith("a"),
+        );
+        const Keys = [{ id: { S: `${prefix}hot` } }];
+        answer.body.UnprocessedKeys = { [tableName]: { Keys, ConsistentRead: true } };
+        traffic.next("BatchGetItem", async again => {
+          await cooled;
+          return again();
+        });
+        return answer;
+      });
+      const hot = store.get("hot");
+      expect(await Promise.all([store.get("a"), store.get("none")])).toEqual([expect.anything(), null]);
+      cool();
+      expect(await hot).not.toBeNull();
+    });
+
+    it("fail for a key that stays throttled, and for that alone", async () => {
+      const store = open();
+      await saveAll(store, ["a", "hot"]);
+      traffic.next("BatchGetItem", async perform => {
+        const answer = await perform();
+        const Keys = [{ id: { S: `${prefix}hot` } }];
+        answer.body.UnprocessedKeys = { [tableName]: { Keys, ConsistentRead: true } };
+        traffic.next("BatchGetItem", () => Promise.reject(new Error("throttled")));
+        return answer;
+      });
+      const [a, hot] = await Promise.allSettled([store.get("a"), store.get("hot")]);
+      expect(a).toMatchObject({ status: "fulfilled", value: expect.anything() });
+      expect(hot).toMatchObject({ status: "rejected", reason: { code: "ERR_STORE_UNAVAILABLE" } });
+    });
+
     it.each([true, false])("are consistent if consistentRead is %s", async consistentRead => {
       const store = open(consistentRead ? {} : { consistentRead });
       await saveAll(store, ["a", "b"]);

@@ -345,7 +345,7 @@ export class DynamoDBStore extends AbstractStore {
         await this.#untilProcessed(requests, async left => {
           const write = new sdk.BatchWriteItemCommand({ RequestItems: { [this.tableName]: left } });
           const { UnprocessedItems } = await this.#client.send(cancellable(write, operation.signal));
-          return UnprocessedItems?.[this.tableName];
+          return Object.values(UnprocessedItems ?? {}).flat();
         });
       }
     };
@@ -404,18 +404,48 @@ export class DynamoDBStore extends AbstractStore {
       const item = await this.#getItem(first.key, this.#consistentRead, first.operation);
       return [this.#items.recordOf(item)];
     }
-    const found = new Map<string, Item>();
     const deadline = Operation.clientDeadline(reads.map(({ operation }) => operation));
     const signal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
-    const keys = [...new Set(reads.map(({ key }) => key))].map(S => ({ [this.attributes.id]: { S } }));
-    await this.#untilProcessed(keys, async left => {
-      const table = { Keys: left, ConsistentRead: this.#consistentRead };
-      const get = new sdk.BatchGetItemCommand({ RequestItems: { [this.tableName]: table } });
-      const { Responses, UnprocessedKeys } = await this.#client.send(cancellable(get, signal));
-      for (const item of Responses?.[this.tableName] ?? []) found.set(this.#items.keyOf(item), item);
-      return UnprocessedKeys?.[this.tableName]?.Keys as typeof left | undefined;
-    }).catch(this.#rethrow);
-    return reads.map(({ key }) => this.#items.recordOf(found.get(key)));
+    const records = await this.#readTogether(
+      [...new Set(reads.map(({ key }) => key))],
+      signal,
+      FIRST_PAUSE_MS,
+    );
+    return reads.map(({ key }) => records.get(key));
+  }
+
+  /**
+   * The records of the keys, by key. What the answer leaves unprocessed (throttling, or an answer that grew too large)
+   * is asked for again: those records are promises, so that one throttled key does not hold up the others.
+   */
+  async #readTogether(
+    keys: string[],
+    signal: AbortSignal,
+    pauseMs: number,
+  ): Promise<Map<string, Awaitable<StoredRecord | undefined>>> {
+    const { id } = this.attributes;
+    const table = { Keys: keys.map(S => ({ [id]: { S } })), ConsistentRead: this.#consistentRead };
+    const get = new sdk.BatchGetItemCommand({ RequestItems: { [this.tableName]: table } });
+    const { Responses, UnprocessedKeys } = await this.#client
+      .send(cancellable(get, signal))
+      .catch(this.#rethrow);
+    const records = new Map<string, Awaitable<StoredRecord | undefined>>();
+    // Of the one table, which answers may call by its name where it was asked for by its ARN.
+    for (const item of Object.values(Responses ?? {}).flat()) {
+      records.set(this.#items.keyOf(item), this.#items.recordOf(item));
+    }
+    const left = Object.values(UnprocessedKeys ?? {}).flatMap(({ Keys = [] }) =>
+      Keys.map(key => this.#items.keyOf(key)),
+    );
+    if (left.length > 0) {
+      const later = jittered(pauseMs).then(() => this.#readTogether(left, signal, longer(pauseMs)));
+      for (const key of left)
+        records.set(
+          key,
+          later.then(found => found.get(key)),
+        );
+    }
+    return records;
   }
 
   async #getItem(key: string, consistent: boolean, operation: Operation): Promise<Item | undefined> {
@@ -428,14 +458,14 @@ export class DynamoDBStore extends AbstractStore {
     return Item;
   }
 
-  /** Repeats a batch with what it left unprocessed (throttling, or an answer that grew too large). */
+  /** Repeats a batch with what it left unprocessed (throttling). */
   async #untilProcessed<T>(requests: T[], send: (left: T[]) => Promise<T[] | undefined>): Promise<void> {
     let pauseMs = FIRST_PAUSE_MS;
     for (let left: T[] | undefined = requests; ; ) {
       left = await send(left);
       if (left === undefined || left.length === 0) return;
-      await delay(pauseMs * (0.5 + Math.random() / 2));
-      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2);
+      await jittered(pauseMs);
+      pauseMs = longer(pauseMs);
     }
   }
 
@@ -474,6 +504,14 @@ function isClient(value: unknown): boolean {
 /** See {@link clientOver}. */
 function cancellable<Command extends object>(command: Command, abortSignal: AbortSignal): Command {
   return Object.assign(command, { abortSignal } satisfies Cancellable);
+}
+
+function jittered(pauseMs: number): Promise<void> {
+  return delay(pauseMs * (0.5 + Math.random() / 2));
+}
+
+function longer(pauseMs: number): number {
+  return Math.min(MAX_PAUSE_MS, pauseMs * 2);
 }
 
 function nameOf(error: unknown): string {

@@ -156,7 +156,7 @@ export class FaultyDynamoDB {
   #fault(operation: string): FaultName | undefined {
     if (this.#random() >= this.rate) return undefined;
     // Batches are few, since they have what waits at the same moment.
-    if (operation.startsWith("Batch") && this.#random() < 0.5) return "partlyUnprocessed";
+    if (operation.startsWith("Batch") && this.#random() < 0.7) return "partlyUnprocessed";
     const others = faultNames.filter(name => name !== "partlyUnprocessed");
     return others[below(others.length, this.#random)];
   }
