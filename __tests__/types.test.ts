@@ -14,6 +14,7 @@ import {
   canExtend,
   decodeRecord,
   type Expected,
+  type ExpiredEvent,
   type Extension,
   encodeRecord,
   type ListedSession,
@@ -65,6 +66,18 @@ describe("the stores", () => {
       new EtcdStore({ client: etcd }),
     ];
     for (const store of stores) session({ store, secret: "secret", resave: false, saveUninitialized: false });
+  });
+
+  it("tell listeners what they get", () => {
+    const store = new MemoryStore();
+    store.on("conflict", event => expectTypeOf(event).toEqualTypeOf<ConflictEvent>());
+    store.once("corrupt", event => expectTypeOf(event).toEqualTypeOf<CorruptEvent>());
+    store.on("expired", event => expectTypeOf(event).toEqualTypeOf<ExpiredEvent>());
+    store.on("error", (error: Error) => expectTypeOf(error).toEqualTypeOf<Error>());
+    const heard: number[] = [];
+    store.on("anything", (one: number, other: number) => heard.push(one, other));
+    store.emit("anything", 1, 2);
+    expect(heard).toEqual([1, 2]);
   });
 
   it("tell what they were given, and do not let it be changed", () => {

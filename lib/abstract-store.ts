@@ -57,6 +57,19 @@ export interface ExpiredEvent {
   sidHash: string;
 }
 
+/** The events of a store, and what their listeners get. */
+export interface StoreEvents {
+  conflict: ConflictEvent;
+  corrupt: CorruptEvent;
+  expired: ExpiredEvent;
+  /** Background work that failed. */
+  error: unknown;
+}
+
+/** The listener of an event that is not the stores' own. */
+// biome-ignore lint/suspicious/noExplicitAny: as EventEmitter has it
+type Listener = (...args: any[]) => void;
+
 /** What is particular to a backend. */
 export interface StoreTraits {
   /** The default of the option `touchAfter`, in seconds. @defaultValue the automatic one */
@@ -266,6 +279,24 @@ export abstract class AbstractStore extends Store {
     const session = super.createSession(req, data);
     this.#loaded.carryOver(data, session);
     return session;
+  }
+
+  override on<Event extends keyof StoreEvents>(
+    event: Event,
+    listener: (details: StoreEvents[Event]) => void,
+  ): this;
+  override on(event: string | symbol, listener: Listener): this;
+  override on(event: string | symbol, listener: Listener): this {
+    return super.on(event, listener);
+  }
+
+  override once<Event extends keyof StoreEvents>(
+    event: Event,
+    listener: (details: StoreEvents[Event]) => void,
+  ): this;
+  override once(event: string | symbol, listener: Listener): this;
+  override once(event: string | symbol, listener: Listener): this {
+    return super.once(event, listener);
   }
 
   /** For backends with methods of their own. @throws StoreError `ERR_STORE_CLOSED` */

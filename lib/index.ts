@@ -4,6 +4,7 @@ export {
   type CorruptEvent,
   type ExpiredEvent,
   type ListedSession,
+  type StoreEvents,
   type StoreTraits,
 } from "./abstract-store.js";
 export { StoreError, type StoreErrorCode } from "./errors.js";

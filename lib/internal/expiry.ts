@@ -40,7 +40,7 @@ export function wantedEnd(
   return Math.min(cookieEnd ?? now + ttlMs(session, ttl), MAX_TIME);
 }
 
-/** When the record of a session that began at `createdAt` ends, and why: DESIGN.md, section 2.2, in one place. */
+/** When the record of a session that began at `createdAt` ends, and why: the rules of expiry, in one place. */
 export function expiryOf(wanted: number, createdAt: number, now: number, policy: ExpiryPolicy): Expiry {
   const touchAfterMs = policy.touchAfterMs ?? autoTouchAfterMs(wanted - now);
   const limit = absoluteEnd(createdAt, policy);

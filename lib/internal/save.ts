@@ -64,7 +64,7 @@ const GONE: SaveOutcome = { reason: "gone", keys: NONE, stored: undefined };
 const MAX_UNANSWERED = 4;
 
 /**
- * One save, as the table in DESIGN.md, section 2.3, says. Ends when a write is accepted: each round that is refused
+ * One save, as the README's table of guarantees says. Ends when a write is accepted: each round that is refused
  * means that another request's write was accepted. Done at once where the backend answers at once.
  */
 export class Save {

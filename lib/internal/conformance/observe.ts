@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import type { AbstractStore, Callback, ConflictEvent, CorruptEvent } from "../../index.js";
+import type { AbstractStore, Callback, StoreEvents } from "../../index.js";
 
 const CALLBACK_LIMIT_MS = 10_000;
 /** In this time a callback that is called too often would be called again. */
@@ -67,11 +67,6 @@ export async function uncaughtDuring(body: () => Promise<void>): Promise<unknown
     process.setUncaughtExceptionCaptureCallback(null);
   }
   return errors;
-}
-
-interface StoreEvents {
-  conflict: ConflictEvent;
-  corrupt: CorruptEvent;
 }
 
 /** What the store emitted since. Asked for later, since events come on a later tick than the outcome. */
