@@ -927,6 +927,15 @@ describe(`DynamoDBStore on ${isAws ? "DynamoDB Local" : "dynalite"}`, () => {
         code: "ERR_STORE_UNAVAILABLE",
         message: expect.stringContaining(`"${TableName}" has the key ${key}`),
       });
+      const explained = {
+        code: "ERR_STORE_UNAVAILABLE",
+        message: expect.stringMatching(`"${TableName}" has another key, .* partition key "id"`),
+      };
+      await expect(store.get("sid")).rejects.toMatchObject(explained);
+      await expect(Promise.all([store.get("one"), store.get("other")])).rejects.toMatchObject(explained);
+      await expect(store.set("sid", plain())).rejects.toMatchObject(explained);
+      await expect(store.touch("sid", plain())).rejects.toMatchObject(explained);
+      await expect(store.destroy("sid")).rejects.toMatchObject(explained);
     });
 
     if (isAws) {

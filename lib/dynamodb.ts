@@ -85,6 +85,10 @@ const DEFAULT_TABLE_NAME = "sessions";
 /** https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html */
 const TABLE_NAME = /^([A-Za-z0-9_.-]{3,255}|arn:.+)$/;
 
+/** How DynamoDB, and then DynamoDB Local, refuse items and keys of a table whose key is another. */
+const OTHER_KEY =
+  /does not match the schema|Missing the key|Type mismatch for|keys was not given|conditions on the keys/;
+
 /** DynamoDB's limits: an item, the keys of a BatchGetItem, the requests of a BatchWriteItem. */
 const MAX_ITEM_BYTES = 400 * 1024;
 const MAX_BATCH_GET = 100;
@@ -210,10 +214,7 @@ export class DynamoDBStore extends AbstractStore {
       ({ AttributeName }) => AttributeName === id,
     )?.AttributeType;
     if (keys.length !== 1 || keys[0] !== id || type !== "S") {
-      throw new StoreError(
-        "ERR_STORE_UNAVAILABLE",
-        `The table "${TableName}" has the key ${keys.join(", ")}, but the store needs the partition key "${id}" alone, of type String: choose another table, or set the option \`attributes.id\`.`,
-      );
+      throw new StoreError("ERR_STORE_UNAVAILABLE", otherKey(TableName, `the key ${keys.join(", ")}`, id));
     }
     // The table that is there may have TTL on already, or another process may be enabling it now.
     const enable = new sdk.UpdateTimeToLiveCommand({
@@ -474,14 +475,23 @@ export class DynamoDBStore extends AbstractStore {
   };
 
   #explain(error: unknown): unknown {
-    if (nameOf(error) !== "ResourceNotFoundException") return error;
     const { id, ttl } = this.attributes;
+    if (nameOf(error) === "ValidationException" && OTHER_KEY.test((error as Error).message)) {
+      return new StoreError("ERR_STORE_UNAVAILABLE", otherKey(this.tableName, "another key", id), {
+        cause: error,
+      });
+    }
+    if (nameOf(error) !== "ResourceNotFoundException") return error;
     return new StoreError(
       "ERR_STORE_TABLE_MISSING",
       `The DynamoDB table "${this.tableName}" does not exist: create it with \`await store.createTable()\`, or in your infrastructure code with the partition key "${id}" (string) and TTL on "${ttl}".`,
       { cause: error },
     );
   }
+}
+
+function otherKey(tableName: string, key: string, id: string): string {
+  return `The table "${tableName}" has ${key}, but the store needs the partition key "${id}" alone, of type String: choose another table, or set the option \`attributes.id\`.`;
 }
 
 function withDefaults(attributes: Partial<DynamoDBAttributes> = {}): DynamoDBAttributes {
