@@ -137,6 +137,14 @@ describe("the tarball", () => {
     expect(files).toEqual(expect.arrayContaining(targets.map(target => target.slice("./".length))));
   });
 
+  it("names the declarations of each subpath a second time, for TypeScript that does not know exports", () => {
+    const declarations = Object.entries<string | { types: string }>(manifest.exports).flatMap(
+      ([path, target]) =>
+        typeof target === "string" || path === "." ? [] : [[path.slice("./".length), [target.types]]],
+    );
+    expect(manifest.typesVersions).toEqual({ "*": Object.fromEntries(declarations) });
+  });
+
   it("has an entry of its version in the changelog", async () => {
     expect(await readFile(join(unpacked, "CHANGELOG.md"), "utf8")).toContain(`## [${manifest.version}]`);
   });
@@ -409,6 +417,7 @@ describe("the declarations", () => {
     program: string,
     options: object,
     kinds: (keyof typeof importsOfSession)[] = ["cts", "mts"],
+    compiler = join(root, "node_modules/typescript/bin/tsc"),
   ): Promise<string> {
     const folder = await mkdtemp(join(project, "consumer-"));
     for (const kind of kinds) {
@@ -416,7 +425,6 @@ describe("the declarations", () => {
     }
     const config = { compilerOptions: { ...strict, ...options }, files: kinds.map(kind => `index.${kind}`) };
     await writeFile(join(folder, "tsconfig.json"), JSON.stringify(config));
-    const compiler = join(root, "node_modules/typescript/bin/tsc");
     return await run(process.execPath, [compiler, "-p", "."], { cwd: folder }).then(
       ({ stdout }) => stdout,
       ({ stdout }) => stdout,
@@ -434,6 +442,19 @@ describe("the declarations", () => {
     expect(await compile(full, useOfAll, { module: "esnext", moduleResolution: "bundler" }, ["mts"])).toBe(
       "",
     );
+  });
+
+  it("compile with moduleResolution node10, which the compiler of this test does not know any more", async () => {
+    // The one that checks the package in `npm run check`.
+    const cli = createRequire(require.resolve("@arethetypeswrong/cli/package.json"));
+    const compiler = createRequire(cli.resolve("@arethetypeswrong/core")).resolve("typescript/bin/tsc");
+    // Not checked: declarations of packages that do not know node10 themselves.
+    const options = { module: "commonjs", moduleResolution: "node10", skipLibCheck: true };
+    expect(await compile(full, useOfAll, options, ["cts"], compiler)).toBe("");
+    const mistake = `
+      import { MemoryStore } from "${name}/memory";
+      session({ store: new MemoryStore({ maximum: 1000 }), secret: "secret" });`;
+    expect(await compile(full, mistake, options, ["cts"], compiler)).toMatch(/TS2353: .*'maximum'/);
   });
 
   it("do not need the optional peers of stores that are not used, nor lmdb for the file store", async () => {
