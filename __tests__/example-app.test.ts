@@ -86,6 +86,24 @@ describe.each(backends)("the example application, sessions in $name", backend =>
     );
   });
 
+  it("leaves alone what other applications keep under the same prefix", async () => {
+    const store = createStore();
+    const ada = await signIn(createApp(store), "Ada");
+    const cookie = { originalMaxAge: null, path: "/", httpOnly: true };
+    const foreign = [
+      { cookie, views: 3 },
+      { cookie, name: "Ada" },
+      { cookie, name: "Ada", signedInAt: "yesterday", views: 1 },
+      { cookie, name: "Ada", signedInAt: 1e300, views: 1 },
+      { cookie, name: { first: "Ada" }, signedInAt: Date.now(), views: 1 },
+      { cookie, name: "Ada", signedInAt: Date.now(), views: 1 },
+    ];
+    await Promise.all(foreign.map((session, index) => store.set(`foreign-${index}`, session)));
+    expect(await pageText(ada, "/sessions")).toMatch(/Cart Ada you just now in 30 min 0 0 (?!.*Ada)/);
+    expect(await submit(ada, "/sign-out-elsewhere")).toBe("/sessions");
+    expect(await store.length()).toBe(foreign.length + 1);
+  });
+
   it("signs out: the session is gone, for its cookie and from the list", async () => {
     const app = createApp(createStore());
     const ada = await signIn(app, "Ada");

@@ -65,11 +65,11 @@ function routes(store, clearCookie) {
   // A real application would show this to its administrators, and go through `store.entries()`: `all()` holds every
   // session in memory. The ids are the keys to the sessions, so they stay here.
   router.get("/sessions", async (req, res) => {
-    const sessions = (await store.all()).map(session => ({
+    const sessions = (await store.all()).filter(isOurs).map(session => ({
       own: session.id === req.sessionID,
       name: session.name,
       signedInAt: session.signedInAt,
-      expiresAt: new Date(session.cookie.expires).getTime(),
+      expiresAt: Date.parse(session.cookie.expires),
       views: session.views,
       cartCount: countOf(session),
     }));
@@ -86,7 +86,7 @@ function routes(store, clearCookie) {
   // A request of theirs that is under way cannot bring such a session back when it saves: the store sees to that.
   router.post("/sign-out-elsewhere", async (req, res) => {
     const others = (await store.all()).filter(
-      session => session.name === req.session.name && session.id !== req.sessionID,
+      session => isOurs(session) && session.name === req.session.name && session.id !== req.sessionID,
     );
     await Promise.all(others.map(({ id }) => store.destroy(id)));
     res.redirect(303, "/sessions");
@@ -97,6 +97,17 @@ function routes(store, clearCookie) {
 
 function isSignedIn(req) {
   return req.session.name !== undefined;
+}
+
+/** Whether this application made a session. Another that has the same prefix in the backend may have made it. */
+function isOurs({ name, signedInAt, views, cookie }) {
+  const times = [signedInAt, Date.parse(cookie?.expires)];
+  return typeof name === "string" && Number.isInteger(views) && times.every(isTime);
+}
+
+/** Whether a value is epoch milliseconds that a Date can have. */
+function isTime(value) {
+  return typeof value === "number" && !Number.isNaN(new Date(value).getTime());
 }
 
 /**

@@ -13,7 +13,7 @@ const client = new DynamoDBClient({
   region: "us-east-1",
   credentials: { accessKeyId: "local", secretAccessKey: "local" },
 });
-const store = new DynamoDBStore({ client, tableName: "sessions" });
+const store = new DynamoDBStore({ client, tableName: "sessions", prefix: "example-dynamodb:" });
 
 const app = express();
 app.use(

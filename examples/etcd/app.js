@@ -9,7 +9,7 @@ const { EtcdStore } = require("express-session-stores/etcd");
 
 // Name every member of the cluster, so that one of them can fail.
 const hosts = (process.env.ETCD_ENDPOINTS || "http://127.0.0.1:2379").split(",");
-const store = new EtcdStore({ client: new Etcd3({ hosts }) });
+const store = new EtcdStore({ client: new Etcd3({ hosts }), prefix: "example-etcd:" });
 
 const app = express();
 app.use(
