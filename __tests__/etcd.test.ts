@@ -46,6 +46,15 @@ async function forEach(all: string[], work: (sid: string) => Promise<unknown>): 
     await Promise.all(all.slice(from, from + 1000).map(work));
 }
 
+/** What somebody waits for until somebody else opens it. */
+function gate(): { opened: Promise<void>; open(): void } {
+  let open = () => {};
+  const opened = new Promise<void>(resolve => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
 /** The lease that the session's key is attached to. */
 async function leaseOf(sid: string): Promise<string> {
   const { kvs } = await raw.kv.range({ key: Buffer.from(prefix + sid) });
@@ -587,6 +596,118 @@ describe("a lost answer", () => {
       expect((await other.all()).map(({ id }) => id).sort()).toEqual(["other", "sid"]);
     },
   );
+
+  describe("of the first save of a session, which arrives late,", () => {
+    /** A request that hangs in a member of the cluster: it fails, and arrives when the test says so. */
+    function hang(): () => Promise<Message> {
+      let arrive: () => Promise<Message> = () => Promise.reject();
+      traffic.next("txn", perform => {
+        arrive = perform;
+        return Promise.reject(lost);
+      });
+      return () => arrive();
+    }
+    const refused = { code: "ERR_STORE_UNAVAILABLE", cause: lost };
+
+    it.each<[string, string[], (store: EtcdStore) => Promise<unknown>]>([
+      ["destroyed", ["txn"], store => store.destroy("sid")],
+      [
+        "destroyed beside another",
+        ["txn"],
+        store => Promise.all([store.destroy("sid"), store.destroy("other")]),
+      ],
+      ["cleared", ["range", "put"], store => store.clear()],
+    ])("does not bring back what was %s meanwhile", async (_what, sent, remove) => {
+      const store = open();
+      const arrive = hang();
+      await expect(store.set("sid", plain({ user: "ann" }))).rejects.toMatchObject(refused);
+      expect(await traffic.during(() => remove(store))).toEqual(sent);
+      await arrive();
+      expect(await store.get("sid")).toBeNull();
+      // From then on it is as it was before.
+      expect(await traffic.during(() => store.destroy("sid"))).toEqual(["deleteRange"]);
+      await store.set("sid", plain({ views: 1 }));
+      expect(await stored(store, "sid")).toEqual({ views: 1 });
+    });
+
+    it("does not undo a later save", async () => {
+      const store = open();
+      let arrive: () => Promise<Message> = () => Promise.reject();
+      traffic.next("txn", async perform => {
+        arrive = perform;
+        await perform();
+        throw lost;
+      });
+      await expect(store.set("sid", plain({ user: "ann" }))).rejects.toMatchObject(refused);
+      const session = await load(store, "sid");
+      session.user = "bob";
+      expect(await traffic.during(() => store.set("sid", session))).toEqual(["txn"]);
+      await arrive();
+      expect(await stored(store, "sid")).toEqual({ user: "bob" });
+      session.views = 1;
+      await store.set("sid", session);
+      expect(await stored(store, "sid")).toEqual({ user: "bob", views: 1 });
+    });
+
+    it("does not bring it back under its hashed key", async () => {
+      await open().set("sid", plain({ user: "ann" }));
+      const store = open({ hashIds: true });
+      const session = await load(store, "sid");
+      session.views = 1;
+      let arrive: () => Promise<Message> = () => Promise.reject();
+      // The save at the old key, then that at the new one, which the client asks for again.
+      traffic.next("txn", perform => perform());
+      traffic.next("txn", async perform => {
+        arrive = perform;
+        await perform();
+        return perform();
+      });
+      await store.set("sid", session);
+      expect(await stored(store, "sid")).toEqual({ user: "ann", views: 1 });
+      await store.destroy("sid");
+      await arrive();
+      expect(await store.get("sid")).toBeNull();
+    });
+
+    it("is not forgotten when answers to others change places", async () => {
+      const store = open();
+      hang();
+      await expect(store.set("first", plain())).rejects.toMatchObject(refused);
+      const [done, overtaken] = [gate(), gate()];
+      traffic.next("txn", async perform => {
+        const answer = await perform();
+        done.open();
+        await overtaken.opened;
+        return answer;
+      });
+      const second = store.set("second", plain());
+      await done.opened;
+      await store.set("third", plain());
+      const arrive = hang();
+      await expect(store.set("sid", plain({ user: "ann" }))).rejects.toMatchObject(refused);
+      overtaken.open();
+      await second;
+      const requests = await traffic.during(() => store.set("sid", plain({ user: "ann" })));
+      expect(requests).toEqual(["txn"]);
+      await store.destroy("sid");
+      await arrive();
+      expect(await store.get("sid")).toBeNull();
+    });
+
+    it("does not bring back what was acknowledged after a second attempt and destroyed by another process", async () => {
+      const store = open();
+      let arrive: () => Promise<Message> = () => Promise.reject();
+      traffic.next("txn", async perform => {
+        arrive = perform;
+        await perform();
+        return perform();
+      });
+      await store.set("sid", plain({ user: "ann" }));
+      await open({ client: raw }).destroy("sid");
+      await arrive();
+      expect(await store.get("sid")).toBeNull();
+    });
+  });
 
   it("of a request that did not get through loses nothing either", async () => {
     const store = open();

@@ -77,14 +77,18 @@ export class EtcdStore extends AbstractStore {
   readonly #leases: LeaseWindows;
   readonly #answers = new AnswerBudget();
   /**
-   * A put without a condition that etcd did not answer may still be on its way, in the queue of a member that hangs.
-   * When it arrives, the session may have been destroyed meanwhile, and would be back. So such puts are done only if a
-   * key, the fence, has the revision that it had when they were sent; and after one that may be late the fence is
-   * written before the next is acknowledged. In quiet times the key does not exist.
+   * A put that etcd did not answer may still be on its way, in the queue of a member that hangs. When it arrives, the
+   * session may have been destroyed meanwhile, and would be back, unless the put has a condition that no longer holds.
+   * So a put without one, or on condition that there is none, is done only if a key, the fence, has the revision that
+   * it had when the put was sent. While one may be late, whatever is written writes the fence in the same transaction:
+   * what is acknowledged after the late one was sent, that cannot undo. In quiet times the key does not exist.
    */
   readonly #fenceKey: Buffer;
+  /** The newest revision of the fence that is known. */
   #fence = NO_REVISION;
-  #mayBeLate = false;
+  /** How many puts may have been late so far, and how many of these came before the fence was last written. */
+  #late = 0;
+  #settled = 0;
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: EtcdStoreOptions) {
@@ -174,6 +178,12 @@ export class EtcdStore extends AbstractStore {
     await this.#writes.add({ key, request, size: key.length, operation });
   }
 
+  protected override async _removeAll(keys: string[], operation: Operation): Promise<void> {
+    await super._removeAll(keys, operation);
+    // Where nothing was found there was no removal, but what is late must not arrive either.
+    if (this.#mayBeLate) await this.#writeFence([operation]);
+  }
+
   protected override async *_scan(
     start: string,
     operation: () => Operation,
@@ -241,7 +251,7 @@ export class EtcdStore extends AbstractStore {
   async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
     const [first, ...more] = operations as [KeyOperation, ...KeyOperation[]];
     try {
-      return more.length === 0 && !isFenced(first)
+      return more.length === 0 && !isFenced(first) && !this.#writesFence(operations)
         ? [await this.#sendOne(first)]
         : await this.#sendTogether(operations);
     } catch (error) {
@@ -280,34 +290,57 @@ export class EtcdStore extends AbstractStore {
     const plain = operations.map(({ request }) => request);
     const conditions = operations.flatMap(({ condition }) => condition ?? []);
     const fenced = operations.some(isFenced);
-    let apart = conditions.length === 0;
+    let apart = conditions.length === 0 || operations.length === 1;
     // Ends when the fence is as expected; each refusal for it means that somebody wrote it.
     for (;;) {
-      const success = apart ? operations.map(inItself) : plain;
+      const fence = this.#fence;
+      const late = this.#late;
+      const writesFence = this.#writesFence(operations);
+      const success = apart ? operations.map(inItself) : [...plain];
+      if (writesFence) success.push({ request_put: { key: this.#fenceKey, value: NO_BYTES } });
       const compare = apart ? [] : [...conditions];
-      if (fenced) compare.push(hasRevision(this.#fenceKey, this.#fence));
+      if (fenced) compare.push(hasRevision(this.#fenceKey, fence));
       const attempts = new Attempts(waiting);
       const request = { compare, success, failure: [rangeOf(this.#fenceKey)] };
       const answer = await this.#client.kv.txn(request, attempts.callOptions).catch(error => {
-        if (fenced && (attempts.count > 1 || !isOneOperationsFault(error))) this.#mayBeLate = true;
+        if (fenced && (attempts.count > 1 || !isOneOperationsFault(error))) this.#late += 1;
         throw error;
       });
-      if (fenced && attempts.count > 1) this.#mayBeLate = true;
+      if (answer.succeeded && writesFence) this.#fenceWritten(answer.header.revision, late);
+      else if (fenced && attempts.count > 1) this.#late += 1;
       if (answer.succeeded) {
-        if (fenced && this.#mayBeLate) await this.#writeFence(waiting);
-        return answer.responses;
+        if (fenced && !writesFence && attempts.count > 1) await this.#writeFence(waiting);
+        return answer.responses.slice(0, operations.length);
       }
-      const fence = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_REVISION;
-      if (fence === this.#fence || !fenced) apart = true;
-      this.#fence = fence;
+      const found = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_REVISION;
+      if (found === fence || !fenced) apart = true;
+      // What was learned meanwhile may be newer than this answer.
+      else if (this.#fence === fence) this.#fence = found;
+      else this.#fence = newerOf(this.#fence, found);
     }
   }
 
+  get #mayBeLate(): boolean {
+    return this.#late > this.#settled;
+  }
+
+  /** Whether a request with these operations writes the fence as well. */
+  #writesFence(operations: KeyOperation[]): boolean {
+    return this.#mayBeLate && operations.some(({ request }) => !request.request_range);
+  }
+
   async #writeFence(waiting: Operation[]): Promise<void> {
+    const late = this.#late;
     const { callOptions } = new Attempts(waiting);
     const { header } = await this.#client.kv.put({ key: this.#fenceKey, value: NO_BYTES }, callOptions);
-    this.#fence = header.revision;
-    this.#mayBeLate = false;
+    this.#fenceWritten(header.revision, late);
+  }
+
+  /** @param late - how many puts may have been late when the request was sent */
+  #fenceWritten(revision: string, late: number): void {
+    // Answers may change places.
+    this.#fence = newerOf(this.#fence, revision);
+    this.#settled = Math.max(this.#settled, late);
   }
 
   #recordOf(kv: IKeyValue | undefined): StoredRecord | undefined {
@@ -352,9 +385,13 @@ function inItself({ request, condition }: KeyOperation): IRequestOp {
   return condition === undefined ? request : onlyIf(condition, request);
 }
 
-/** A put without a condition of its own. */
+/** A put whose own condition, if it has one, holds again once the key is removed. */
 function isFenced({ request, condition }: KeyOperation): boolean {
-  return request.request_put !== undefined && condition === undefined;
+  return request.request_put !== undefined && (condition?.mod_revision ?? NO_REVISION) === NO_REVISION;
+}
+
+function newerOf(revision: string, other: string): string {
+  return BigInt(other) > BigInt(revision) ? other : revision;
 }
 
 /** The first key after all that begin with `start`; a zero byte means the end of all keys. */
