@@ -29,6 +29,11 @@ it.each([100, 500, 1500])("asks for fewer of %d KB", size => {
   expect(budget.records * size * KB).toBeLessThan(4 * KB * KB);
 });
 
+it("asks for one at a time of what fills an answer or more, which a raised limit allows", () => {
+  expect(budgetAfter(1000, 3700 * KB).records).toBe(1);
+  expect(budgetAfter(1000, 16 * KB * KB).records).toBe(1);
+});
+
 it("remembers a large record among small ones for ten minutes at least, and twenty at most", () => {
   jest.useFakeTimers();
   const budget = budgetAfter(100, KB);

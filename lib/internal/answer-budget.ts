@@ -37,7 +37,8 @@ export class AnswerBudget {
   get records(): number {
     this.#forgetOld();
     const fitting = Math.floor(MAX_ANSWER_BYTES / Math.max(this.#largest, this.#largestBefore));
-    return Math.min(Math.max(ALWAYS_SAFE, this.#seen), fitting);
+    // A server or a client with a higher limit may have shown a larger one: something has to be asked for.
+    return Math.max(1, Math.min(Math.max(ALWAYS_SAFE, this.#seen), fitting));
   }
 
   #forgetOld(): void {
