@@ -794,6 +794,53 @@ describe("sizes", () => {
     });
   });
 
+  describe("of 100 KB each, which another process changed since they were loaded,", () => {
+    const text = "x".repeat(100_000);
+    // More than fit into one answer, and their changes into one request.
+    const some = sids(60);
+    let store: EtcdStore;
+    let sessions: Awaited<ReturnType<typeof load>>[];
+    beforeEach(async () => {
+      store = open();
+      await forEach(some, sid => store.set(sid, plain({ text })));
+      sessions = await Promise.all(some.map(sid => load(store, sid)));
+      const other = open({ client: raw });
+      for (const [index, sid] of some.entries()) {
+        await other.set(sid, Object.assign(await load(other, sid), { theirs: 1 }));
+        Object.assign(sessions[index] as object, { mine: 1, text: undefined });
+      }
+    });
+    const save = () =>
+      Promise.allSettled(sessions.map((session, index) => store.set(some[index] as string, session)));
+
+    it("are merged by saves of the same moment, without an answer that is too large", async () => {
+      let saved: PromiseSettledResult<void>[] = [];
+      const requests = await traffic.requestsDuring(async () => {
+        saved = await save();
+      });
+      expect(requests.filter(({ error }) => error)).toEqual([]);
+      expect(saved).toEqual(some.map(() => ({ status: "fulfilled", value: undefined })));
+      for (const sid of some) expect(await stored(store, sid)).toEqual({ mine: 1, theirs: 1 });
+    });
+
+    it("are merged also beside others that fail", async () => {
+      const refuse = () => Promise.reject(down);
+      const bad = () => Promise.reject(new Error("3 INVALID_ARGUMENT: etcdserver: something is wrong"));
+      // All together, then a part, of which one is bad, alone too.
+      traffic.next("txn", perform => perform());
+      traffic.next("txn", bad);
+      traffic.next("txn", refuse);
+      const [first, ...others] = await save();
+      expect(first).toMatchObject({
+        status: "rejected",
+        reason: { code: "ERR_STORE_UNAVAILABLE", cause: down },
+      });
+      expect(others).toEqual(some.slice(1).map(() => ({ status: "fulfilled", value: undefined })));
+      expect(await stored(store, some[0] as string)).toEqual({ text, theirs: 1 });
+      for (const sid of some.slice(1)) expect(await stored(store, sid)).toEqual({ mine: 1, theirs: 1 });
+    });
+  });
+
   it("lists, counts and clears 20,000 sessions of 1 KB while other requests go on", async () => {
     const store = open({ timeoutMs: 20_000 });
     const text = "x".repeat(1000);

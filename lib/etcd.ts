@@ -8,6 +8,7 @@ import { LeaseWindows } from "./internal/lease-windows.js";
 import type { Operation } from "./internal/operation.js";
 import {
   ABSENT,
+  type Awaitable,
   canExtend,
   decodeRecord,
   type Expected,
@@ -73,7 +74,8 @@ interface Known {
 export class EtcdStore extends AbstractStore {
   readonly #client: EtcdStoreOptions["client"];
   readonly #reads: Batcher<KeyOperation, StoredRecord | undefined>;
-  readonly #writes: Batcher<KeyOperation, IResponseOp>;
+  /** A promise as an answer is for its operation alone to wait for. */
+  readonly #writes: Batcher<KeyOperation, Awaitable<IResponseOp>>;
   readonly #leases: LeaseWindows;
   readonly #answers = new AnswerBudget();
   /**
@@ -106,7 +108,7 @@ export class EtcdStore extends AbstractStore {
     this.#reads = new Batcher({
       ...shared,
       send: async operations => {
-        const answers = await this.#send(operations);
+        const answers = (await this.#send(operations)) as IResponseOp[];
         return answers.map(({ response_range }) => this.#recordOf(response_range.kvs[0]));
       },
       repeatKeys: true,
@@ -226,7 +228,7 @@ export class EtcdStore extends AbstractStore {
     const keyBytes = Buffer.from(key);
     const request: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
     const condition = over && hasRevision(keyBytes, over.revision);
-    const send = () => this.#writes.add({ key, request, condition, size, operation });
+    const send = () => this.#writes.add({ key, request, condition, size, operation }) as Promise<IResponseOp>;
     const noted = (answer: IResponseOp): WriteResult => {
       const txn = answer.response_txn;
       if (txn !== undefined && !txn.succeeded) {
@@ -248,7 +250,7 @@ export class EtcdStore extends AbstractStore {
     });
   }
 
-  async #send(operations: KeyOperation[]): Promise<IResponseOp[]> {
+  async #send(operations: KeyOperation[]): Promise<Awaitable<IResponseOp>[]> {
     const [first, ...more] = operations as [KeyOperation, ...KeyOperation[]];
     try {
       return more.length === 0 && !isFenced(first) && !this.#writesFence(operations)
@@ -283,9 +285,10 @@ export class EtcdStore extends AbstractStore {
 
   /**
    * In one transaction, of which the conditions of all are the condition. When one of them does not hold, which is
-   * rare, all are sent again, each in a transaction within it: at most half as fast.
+   * rare, all are sent again, each in a transaction within it: at most half as fast. Of those that are refused then,
+   * the answer has what is stored: they go in parts if that may be too much for one.
    */
-  async #sendTogether(operations: KeyOperation[]): Promise<IResponseOp[]> {
+  async #sendTogether(operations: KeyOperation[]): Promise<Awaitable<IResponseOp>[]> {
     const waiting = operations.map(({ operation }) => operation);
     const plain = operations.map(({ request }) => request);
     const conditions = operations.flatMap(({ condition }) => condition ?? []);
@@ -313,11 +316,31 @@ export class EtcdStore extends AbstractStore {
         return answer.responses.slice(0, operations.length);
       }
       const found = answer.responses[0]?.response_range.kvs[0]?.mod_revision ?? NO_REVISION;
-      if (found === fence || !fenced) apart = true;
+      if (found === fence || !fenced) {
+        const { records } = this.#answers;
+        if (operations.length > records) return await this.#sendInParts(operations, records);
+        apart = true;
+      }
       // What was learned meanwhile may be newer than this answer.
       else if (this.#fence === fence) this.#fence = found;
       else this.#fence = newerOf(this.#fence, found);
     }
+  }
+
+  /** In requests of so many operations, one after the other. One that fails does not fail what is in the others. */
+  async #sendInParts(operations: KeyOperation[], size: number): Promise<Promise<IResponseOp>[]> {
+    const answers: Promise<IResponseOp>[] = [];
+    for (let from = 0; from < operations.length; from += size) {
+      const part = operations.slice(from, from + size);
+      const sent = this.#send(part).catch(error => {
+        if (part.length === 1 || !isOneOperationsFault(error)) throw error;
+        return this.#sendInParts(part, 1);
+      });
+      const own = part.map((_, index) => sent.then(all => all[index] as Awaitable<IResponseOp>));
+      await Promise.allSettled(own);
+      answers.push(...own);
+    }
+    return answers;
   }
 
   get #mayBeLate(): boolean {
