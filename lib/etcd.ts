@@ -78,6 +78,8 @@ export class EtcdStore extends AbstractStore {
   readonly #writes: Batcher<KeyOperation, Awaitable<IResponseOp>>;
   readonly #leases: LeaseWindows;
   readonly #answers = new AnswerBudget();
+  /** How much goes into one request: less once this server has refused as much. */
+  #batchBytes = MAX_TXN_BYTES;
   /**
    * A put that etcd did not answer may still be on its way, in the queue of a member that hangs. When it arrives, the
    * session may have been destroyed meanwhile, and would be back, unless the put has a condition that no longer holds.
@@ -118,7 +120,7 @@ export class EtcdStore extends AbstractStore {
       ...shared,
       send: operations => this.#send(operations),
       repeatKeys: false,
-      limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: MAX_TXN_BYTES }),
+      limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: this.#batchBytes }),
     });
     this.#leases = new LeaseWindows(this.prefix, async (ID, TTL, operation) => {
       try {
@@ -257,13 +259,16 @@ export class EtcdStore extends AbstractStore {
         ? [await this.#sendOne(first)]
         : await this.#sendTogether(operations);
     } catch (error) {
-      if (more.length === 0 && messageOf(error).includes("request is too large")) {
+      if (!isRequestTooLarge(error)) throw error;
+      if (more.length === 0) {
         throw tooLarge(
           first.size,
           MAX_REQUEST_BYTES,
           "etcd's default limit for a request (this server's may be lower)",
         );
       }
+      const bytes = operations.reduce((sum, { size }) => sum + size, 0);
+      this.#batchBytes = Math.min(this.#batchBytes, bytes / 2);
       throw error;
     }
   }
@@ -306,7 +311,10 @@ export class EtcdStore extends AbstractStore {
       const attempts = new Attempts(waiting);
       const request = { compare, success, failure: [rangeOf(this.#fenceKey)] };
       const answer = await this.#client.kv.txn(request, attempts.callOptions).catch(error => {
-        if (fenced && (attempts.count > 1 || !isOneOperationsFault(error))) this.#late += 1;
+        // What is too large for the server is so whenever it arrives.
+        if (fenced && !isRequestTooLarge(error) && (attempts.count > 1 || !isOneOperationsFault(error))) {
+          this.#late += 1;
+        }
         throw error;
       });
       if (answer.succeeded && writesFence) this.#fenceWritten(answer.header.revision, late);
@@ -434,6 +442,12 @@ function isLeaseMissing(error: unknown): boolean {
   return messageOf(error).includes("requested lease not found");
 }
 
+/** By etcd, or before by gRPC on its side. */
+function isRequestTooLarge(error: unknown): boolean {
+  return /request is too large|received message larger than max/.test(messageOf(error));
+}
+
+/** By gRPC on this side. */
 function isAnswerTooLarge(error: unknown): boolean {
   return messageOf(error).includes("Received message larger than max");
 }
@@ -442,6 +456,7 @@ function isAnswerTooLarge(error: unknown): boolean {
 function isOneOperationsFault(error: unknown): boolean {
   return (
     isLeaseMissing(error) ||
+    isRequestTooLarge(error) ||
     isAnswerTooLarge(error) ||
     /INVALID_ARGUMENT|PERMISSION_DENIED/.test(messageOf(error))
   );
