@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { noop } from "cockatiel";
 import { Etcd3, GRPCUnavailableError } from "etcd3";
 import type { AbstractStore } from "../lib/abstract-store.js";
 import { storeConformance } from "../lib/conformance.js";
@@ -8,7 +9,7 @@ import { Clock } from "../lib/internal/conformance/clock.js";
 import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
 import { find, load, plain, sids, stored, storedExpiry } from "../lib/internal/conformance/sessions.js";
 import { MAX_LEASE_KEYS } from "../lib/internal/lease-windows.js";
-import { loseAnswer, type Message, performTwice, trafficOfEtcd } from "./helpers/counting.js";
+import { loseAnswer, type Message, performTwice, type Traffic, trafficOfEtcd } from "./helpers/counting.js";
 import { etcdClient, startEtcd } from "./helpers/engines.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
@@ -929,6 +930,56 @@ describe("an etcd of its own", () => {
     expect(await store.ids()).toEqual(["sid"]);
     await store.clear();
     expect(await own.getAll().keys()).toEqual(["config/theme"]);
+  });
+
+  describe("that is full", () => {
+    const full = {
+      code: "ERR_STORE_UNAVAILABLE",
+      cause: { message: expect.stringContaining("database space exceeded") },
+    };
+    let patient: Etcd3;
+    let requests: Traffic;
+    let store: EtcdStore;
+    const alarm = (action: "Activate" | "Deactivate") =>
+      own.maintenance.alarm({ action, memberID: "0", alarm: "Nospace" });
+    beforeEach(async () => {
+      // Without the circuit breaker, which would refuse everything for 5 s.
+      patient = new Etcd3({ hosts: etcd.endpoint, faultHandling: { host: () => noop } });
+      requests = trafficOfEtcd(patient);
+      store = open({ client: patient });
+      await forEach(sids(10), sid => store.set(sid, plain()));
+    });
+    afterEach(async () => {
+      patient.close();
+      await alarm("Deactivate");
+      await own.delete().prefix(prefix);
+    });
+
+    it("removes sessions, also beside saves, which it refuses", async () => {
+      await alarm("Activate");
+      const [save, ...removals] = await Promise.allSettled([
+        store.set("new", plain()),
+        store.destroy("sid-0"),
+        store.destroy("sid-1"),
+      ]);
+      expect(save).toMatchObject({ status: "rejected", reason: full });
+      expect(removals).toEqual(Array(2).fill({ status: "fulfilled", value: undefined }));
+      // What was refused for that is not expected to arrive late.
+      expect(await requests.during(() => store.destroy("sid-2"))).toEqual(["deleteRange"]);
+      expect(await store.length()).toBe(7);
+      await store.clear();
+      expect(await store.ids()).toEqual([]);
+    });
+
+    it("removes sessions also while a save may arrive late", async () => {
+      requests.next("txn", () => Promise.reject(lost));
+      await expect(store.set("new", plain())).rejects.toMatchObject({ cause: lost });
+      await alarm("Activate");
+      await Promise.all([store.destroy("sid-0"), store.destroy("sid-1")]);
+      expect(await store.length()).toBe(8);
+      await alarm("Deactivate");
+      expect(await requests.during(() => store.destroy("sid-2"))).toEqual(["txn"]);
+    });
   });
 
   describe("that does not answer", () => {

@@ -259,6 +259,10 @@ export class EtcdStore extends AbstractStore {
         ? [await this.#sendOne(first)]
         : await this.#sendTogether(operations);
     } catch (error) {
+      // There is no room for the fence either, nor for what may be late.
+      if (more.length === 0 && isFull(error) && first.request.request_delete_range) {
+        return [await this.#sendOne(first)];
+      }
       if (!isRequestTooLarge(error)) throw error;
       if (more.length === 0) {
         throw tooLarge(
@@ -311,10 +315,9 @@ export class EtcdStore extends AbstractStore {
       const attempts = new Attempts(waiting);
       const request = { compare, success, failure: [rangeOf(this.#fenceKey)] };
       const answer = await this.#client.kv.txn(request, attempts.callOptions).catch(error => {
-        // What is too large for the server is so whenever it arrives.
-        if (fenced && !isRequestTooLarge(error) && (attempts.count > 1 || !isOneOperationsFault(error))) {
-          this.#late += 1;
-        }
+        // Whatever the server has no room for, it has none for an earlier attempt.
+        const hasRoom = !isRequestTooLarge(error) && !isFull(error);
+        if (fenced && hasRoom && (attempts.count > 1 || !isOneOperationsFault(error))) this.#late += 1;
         throw error;
       });
       if (answer.succeeded && writesFence) this.#fenceWritten(answer.header.revision, late);
@@ -447,6 +450,11 @@ function isRequestTooLarge(error: unknown): boolean {
   return /request is too large|received message larger than max/.test(messageOf(error));
 }
 
+/** Until space was made and the alarm disarmed, etcd takes reads and removals only. */
+function isFull(error: unknown): boolean {
+  return messageOf(error).includes("database space exceeded");
+}
+
 /** By gRPC on this side. */
 function isAnswerTooLarge(error: unknown): boolean {
   return messageOf(error).includes("Received message larger than max");
@@ -457,6 +465,7 @@ function isOneOperationsFault(error: unknown): boolean {
   return (
     isLeaseMissing(error) ||
     isRequestTooLarge(error) ||
+    isFull(error) ||
     isAnswerTooLarge(error) ||
     /INVALID_ARGUMENT|PERMISSION_DENIED/.test(messageOf(error))
   );
