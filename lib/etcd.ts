@@ -4,7 +4,7 @@ import { tooLarge } from "./errors.js";
 import { AnswerBudget } from "./internal/answer-budget.js";
 import { Attempts } from "./internal/attempts.js";
 import { type Batchable, Batcher } from "./internal/batch.js";
-import { LeaseWindows } from "./internal/lease-windows.js";
+import { type Lease, LeaseWindows } from "./internal/lease-windows.js";
 import type { Operation } from "./internal/operation.js";
 import {
   ABSENT,
@@ -14,6 +14,7 @@ import {
   type Expected,
   type Extension,
   encodeRecord,
+  isPromise,
   type ScannedRecord,
   type StoredRecord,
   UNREADABLE,
@@ -123,11 +124,15 @@ export class EtcdStore extends AbstractStore {
       limits: () => ({ items: MAX_TXN_OPERATIONS, bytes: this.#batchBytes }),
     });
     this.#leases = new LeaseWindows(this.prefix, async (ID, TTL, operation) => {
+      const { leaseClient } = this.#client;
       try {
-        await this.#client.leaseClient.leaseGrant({ ID, TTL }, new Attempts([operation]).callOptions);
+        await leaseClient.leaseGrant({ ID, TTL }, new Attempts([operation]).callOptions);
+        return TTL;
       } catch (error) {
         if (!messageOf(error).includes("lease already exists")) throw error;
       }
+      const existing = await leaseClient.leaseTimeToLive({ ID }, new Attempts([operation]).callOptions);
+      return Number(existing.TTL);
     });
   }
 
@@ -224,14 +229,18 @@ export class EtcdStore extends AbstractStore {
     if (size > MAX_REQUEST_BYTES)
       throw tooLarge(value.length, MAX_REQUEST_BYTES, "etcd's limit for a request");
     this.#answers.note(value.length);
-    const now = this._now();
-    // The mark of a moved session has no expiry.
-    const lease = this.#leases.leaseOf(Math.max(record.expiresAt, now), now, over?.lease);
     const keyBytes = Buffer.from(key);
-    const request: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
     const condition = over && hasRevision(keyBytes, over.revision);
-    const send = () => this.#writes.add({ key, request, condition, size, operation }) as Promise<IResponseOp>;
-    const noted = (answer: IResponseOp): WriteResult => {
+    const leaseReady = () => {
+      const now = this._now();
+      // The mark of a moved session has no expiry.
+      return this.#leases.ready(Math.max(record.expiresAt, now), now, over?.lease, operation);
+    };
+    const send = (lease: Lease) => {
+      const request: IRequestOp = { request_put: { key: keyBytes, value, lease: lease.id } };
+      return this.#writes.add({ key, request, condition, size, operation }) as Promise<IResponseOp>;
+    };
+    const noted = (answer: IResponseOp, lease: Lease): WriteResult => {
       const txn = answer.response_txn;
       if (txn !== undefined && !txn.succeeded) {
         return { written: false, current: this.#recordOf(txn.responses[0]?.response_range.kvs[0]) };
@@ -240,16 +249,21 @@ export class EtcdStore extends AbstractStore {
       record.note = { stored: record, revision, lease: lease.id } satisfies Known;
       return { written: true };
     };
-    const missing = this.#leases.ensure(lease, now, operation);
-    const { grant } = lease;
-    const sent = missing === undefined ? send() : missing.then(send);
-    return sent.then(noted, async error => {
-      if (!isLeaseMissing(error)) throw error;
-      // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
-      this.#leases.forget(lease, grant);
-      await this.#leases.ensure(lease, this._now(), operation);
-      return noted(await send());
-    });
+    const write = (lease: Lease) => {
+      const { grant } = lease;
+      return send(lease).then(
+        answer => noted(answer, lease),
+        async error => {
+          if (!isLeaseMissing(error)) throw error;
+          // Revoked, or run out early on a server whose clock is ahead: once more, with a new one.
+          this.#leases.forget(lease, grant);
+          const another = await leaseReady();
+          return noted(await send(another), another);
+        },
+      );
+    };
+    const lease = leaseReady();
+    return isPromise(lease) ? lease.then(write) : write(lease);
   }
 
   async #send(operations: KeyOperation[]): Promise<Awaitable<IResponseOp>[]> {

@@ -5,7 +5,7 @@ import { Operation } from "../../lib/internal/operation.js";
 const START = 1_700_000_000_000;
 
 function windowsOf(prefix = "sess:"): LeaseWindows {
-  return new LeaseWindows(prefix, async () => {});
+  return new LeaseWindows(prefix, async (_id, seconds) => seconds);
 }
 
 /** The leases of sessions of one lifetime that begin 100 ms apart, for `span` milliseconds. */
@@ -133,75 +133,115 @@ describe("leaseSeconds", () => {
   });
 });
 
-describe("ensure", () => {
+describe("ready", () => {
   const operation = new Operation(60_000);
+  const EXPIRY = START + 86_400_000;
 
   /** Leases with a record of what was granted, and grants that the test ends. */
   function scripted() {
-    const grants: { id: string; seconds: number; succeed(): void; fail(error: Error): void }[] = [];
+    const grants: { id: string; seconds: number; succeed(left?: number): void; fail(error: Error): void }[] =
+      [];
     const windows = new LeaseWindows(
       "sess:",
-      (id, seconds) => new Promise((succeed, fail) => grants.push({ id, seconds, succeed, fail })),
+      (id, seconds) =>
+        new Promise((resolve, fail) =>
+          grants.push({ id, seconds, succeed: (left = seconds) => resolve(left), fail }),
+        ),
     );
-    const lease = windows.leaseOf(START + 86_400_000, START);
-    const other = windows.leaseOf(START + 86_460_000, START);
     return {
       windows,
       grants,
-      lease,
-      other,
-      ensure: async (which = lease) => windows.ensure(which, START, operation),
+      ready: async (expiresAt = EXPIRY, current?: string) =>
+        windows.ready(expiresAt, START, current, operation),
     };
   }
 
   it("grants a lease once, however many ask for it at the same moment, and all wait for it", async () => {
-    const { windows, grants, lease, ensure } = scripted();
+    const { windows, grants, ready } = scripted();
     const done: number[] = [];
-    const asked = [1, 2, 3].map(index => ensure().then(() => done.push(index)));
+    const asked = [1, 2, 3].map(index => ready().then(() => done.push(index)));
     await Promise.resolve();
+    const lease = windows.leaseOf(EXPIRY, START);
     expect(grants).toMatchObject([{ id: lease.id, seconds: leaseSeconds(lease.endsAt, START) }]);
     expect(done).toEqual([]);
     grants[0]?.succeed();
     await Promise.all(asked);
     // There, as far as this process knows: nothing to wait for.
-    expect(windows.ensure(lease, START, operation)).toBeUndefined();
+    expect(windows.ready(EXPIRY, START, undefined, operation)).toBe(lease);
     expect(grants).toHaveLength(1);
   });
 
   it("grants the leases of different windows at the same time", () => {
-    const { grants, lease, other, ensure } = scripted();
-    void ensure(lease);
-    void ensure(other);
-    expect(grants.map(({ id }) => id)).toEqual([lease.id, other.id]);
+    const { windows, grants, ready } = scripted();
+    void ready();
+    void ready(EXPIRY + 60_000);
+    const ids = [EXPIRY, EXPIRY + 60_000].map(expiresAt => windows.leaseOf(expiresAt, START).id);
+    expect(grants.map(({ id }) => id)).toEqual(ids);
   });
 
   it("fails all who waited for a grant that failed, and tries again for the next", async () => {
-    const { grants, ensure } = scripted();
-    const asked = Promise.allSettled([ensure(), ensure()]);
+    const { grants, ready } = scripted();
+    const asked = Promise.allSettled([ready(), ready()]);
     const error = new Error("no leader");
     grants[0]?.fail(error);
     const rejected = { status: "rejected", reason: error };
     expect(await asked).toEqual([rejected, rejected]);
-    const again = ensure();
+    const again = ready();
     grants[1]?.succeed();
     await again;
     expect(grants).toHaveLength(2);
   });
 
   it("grants a forgotten lease again", async () => {
-    const { windows, grants, lease, ensure } = scripted();
-    const first = ensure();
+    const { windows, grants, ready } = scripted();
+    const first = ready();
     grants[0]?.succeed();
-    await first;
+    const lease = await first;
     const { grant } = lease;
     windows.forget(lease, grant);
-    const again = ensure();
+    const again = ready();
     grants[1]?.succeed();
-    await again;
+    expect(await again).toBe(lease);
     expect(grants).toHaveLength(2);
     // Another who used the lost one finds out later.
     windows.forget(lease, grant);
-    await ensure();
+    await ready();
     expect(grants).toHaveLength(2);
+  });
+
+  describe("meets a lease of a process whose clock is ahead,", () => {
+    const untilEnd = Math.ceil((windowsOf().leaseOf(EXPIRY, START).endsAt - START) / 1000);
+
+    it("and uses it if it lasts until the end of the window", async () => {
+      const { grants, ready } = scripted();
+      const asked = ready();
+      grants[0]?.succeed(untilEnd);
+      expect((await asked).id).toBe(grants[0]?.id);
+      expect(grants).toHaveLength(1);
+    });
+
+    it.each([
+      ["does not", untilEnd - 1],
+      ["is gone", -1],
+    ])("and goes on with the next of the window if it %s, with all who asked", async (_what, left) => {
+      const { grants, ready } = scripted();
+      const asked = [ready(), ready()];
+      grants[0]?.succeed(left);
+      await new Promise(setImmediate);
+      const [short, next] = grants;
+      expect(next?.id).not.toBe(short?.id);
+      next?.succeed();
+      for (const lease of asked) expect((await lease).id).toBe(next?.id);
+      // Nor is a session left there that is on it.
+      expect((await ready(EXPIRY, short?.id)).id).toBe(next?.id);
+      expect(grants).toHaveLength(2);
+    });
+
+    it("and uses one of centuries, of which etcd would not grant more", async () => {
+      const { grants, ready } = scripted();
+      const asked = ready(8.64e15);
+      grants[0]?.succeed(8_900_000_000);
+      expect((await asked).id).toBe(grants[0]?.id);
+    });
   });
 });

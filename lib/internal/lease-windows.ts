@@ -6,7 +6,8 @@ import type { Operation } from "./operation.js";
  * A lease for each session is what makes etcd slow (etcd-io/etcd #9360, #9496). Here all sessions that end within the
  * same window share a lease, as Kubernetes' lease manager does it (k8s.io/apiserver, storage/etcd3/lease_manager.go:
  * reuse within min(60 s, 5 % of the ttl)). The lease's id is computed from prefix and window, so processes share
- * leases without talking to each other: granting one that exists already is success.
+ * leases without talking to each other: granting one that exists already is success. How long it has is up to the clock
+ * of who granted it: if that is not long enough, the next lease of the window is used.
  */
 
 /** Window sizes to choose from, in seconds: a few fixed ones, so that sessions of about the same lifetime share. */
@@ -22,6 +23,9 @@ export const MAX_LEASE_KEYS = 5000;
 /** etcd refuses longer leases (`lease.MaxLeaseTTL`). */
 const MAX_LEASE_SECONDS = 9_000_000_000;
 
+/** A lease that has this much is not too short for any session: it could not be granted for much more. */
+const ALWAYS_ENOUGH_SECONDS = MAX_LEASE_SECONDS / 2;
+
 /** A lease, and what this process knows of it. */
 export interface Lease {
   /** A positive 63-bit integer, as a decimal. */
@@ -30,6 +34,8 @@ export interface Lease {
   readonly endsAt: number;
   /** How many keys this process has put on it. */
   keys: number;
+  /** It goes before the end of its window: granted by a process whose clock is ahead. */
+  tooShort: boolean;
   /** Set while it is being granted, and then for as long as it is there as far as this process knows. */
   grant: { readonly granted: Promise<void>; done: boolean } | undefined;
 }
@@ -48,17 +54,30 @@ function leaseId(name: string): string {
 /** Chooses leases, and makes sure that they exist before they are used. */
 export class LeaseWindows {
   readonly #start: string;
-  readonly #grant: (id: string, seconds: number, operation: Operation) => Promise<void>;
+  readonly #grant: (id: string, seconds: number, operation: Operation) => Promise<number>;
   /** The leases of each window that is not over, by the number of the window. */
   readonly #windows = new Map<number, [Lease, ...Lease[]]>();
 
   /**
    * @param start - what tells the leases of this store from those of others
-   * @param grant - grants a lease; one that exists already counts as granted
+   * @param grant - grants a lease, and resolves with the seconds that it has; one that exists counts as granted
    */
-  constructor(start: string, grant: (id: string, seconds: number, operation: Operation) => Promise<void>) {
+  constructor(start: string, grant: (id: string, seconds: number, operation: Operation) => Promise<number>) {
     this.#start = start;
     this.#grant = grant;
+  }
+
+  /** A lease as `leaseOf` gives it, once it exists as far as this process knows, and lasts as long as it must. */
+  ready(
+    expiresAt: number,
+    now: number,
+    current: string | undefined,
+    operation: Operation,
+  ): Lease | Promise<Lease> {
+    const lease = this.leaseOf(expiresAt, now, current);
+    const granted = this.#ensure(lease, now, operation);
+    if (granted === undefined) return lease;
+    return granted.then(() => (lease.tooShort ? this.ready(expiresAt, now, current, operation) : lease));
   }
 
   /**
@@ -78,6 +97,7 @@ export class LeaseWindows {
       id: leaseId(`${this.#start}\n${seconds}\n${index}\n${shard}`),
       endsAt: index * seconds * 1000,
       keys: 0,
+      tooShort: false,
       grant: undefined,
     });
     if (leases === undefined) {
@@ -86,11 +106,11 @@ export class LeaseWindows {
       this.#windows.set(number, leases);
     }
     if (current !== undefined) {
-      const same = leases.find(({ id }) => id === current);
+      const same = leases.find(({ id, tooShort }) => id === current && !tooShort);
       if (same !== undefined) return same;
     }
     let last = leases.at(-1) as Lease;
-    if (last.keys >= MAX_LEASE_KEYS) {
+    if (last.keys >= MAX_LEASE_KEYS || last.tooShort) {
       last = another(leases.length);
       leases.push(last);
     }
@@ -99,19 +119,26 @@ export class LeaseWindows {
   }
 
   /** Resolves when the lease exists, as far as this process knows; `undefined` if it does already. */
-  ensure(lease: Lease, now: number, operation: Operation): Promise<void> | undefined {
-    if (lease.grant === undefined) {
-      const granted = this.#grant(lease.id, leaseSeconds(lease.endsAt, now), operation);
-      const grant = { granted, done: false };
-      lease.grant = grant;
-      granted.then(
-        () => {
-          grant.done = true;
-        },
-        () => this.forget(lease, grant),
-      );
-    }
+  #ensure(lease: Lease, now: number, operation: Operation): Promise<void> | undefined {
+    if (lease.grant === undefined) return this.#begin(lease, now, operation);
     return lease.grant.done ? undefined : lease.grant.granted;
+  }
+
+  #begin(lease: Lease, now: number, operation: Operation): Promise<void> {
+    const granted = this.#grant(lease.id, leaseSeconds(lease.endsAt, now), operation).then(
+      seconds => {
+        // Without the grace period, so that clocks may differ by as much.
+        lease.tooShort = seconds < Math.min((lease.endsAt - now) / 1000, ALWAYS_ENOUGH_SECONDS);
+        grant.done = true;
+      },
+      error => {
+        this.forget(lease, grant);
+        throw error;
+      },
+    );
+    const grant = { granted, done: false };
+    lease.grant = grant;
+    return granted;
   }
 
   /** Says that a lease turned out to be missing, so that it is granted again, unless somebody else has done so. */
