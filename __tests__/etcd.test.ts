@@ -453,6 +453,25 @@ describe("leases", () => {
   });
 });
 
+describe("a lease for which etcd takes long", () => {
+  it("fails nobody but who asked first and has no time left", async () => {
+    const store = open({ timeoutMs: 60_000 });
+    const asked = gate();
+    traffic.next("leaseGrant", async () => {
+      await asked.opened;
+      throw new Error("4 DEADLINE_EXCEEDED: Deadline exceeded");
+    });
+    const first = store.set("first", plain());
+    const others = sids(10).map(sid => store.set(sid, plain()));
+    const requests = await traffic.during(async () => {
+      asked.open();
+      await expect(first).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
+      await Promise.all(others);
+    });
+    expect(requests).toEqual(["leaseGrant", "txn"]);
+  });
+});
+
 describe("a touch by another process", () => {
   it("between load and save is not a conflict, though it changes etcd's revision", async () => {
     const store = open({ conflict: "error" });

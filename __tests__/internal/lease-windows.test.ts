@@ -179,17 +179,46 @@ describe("ready", () => {
     expect(grants.map(({ id }) => id)).toEqual(ids);
   });
 
-  it("fails all who waited for a grant that failed, and tries again for the next", async () => {
-    const { grants, ready } = scripted();
-    const asked = Promise.allSettled([ready(), ready()]);
-    const error = new Error("no leader");
-    grants[0]?.fail(error);
+  describe("when a grant fails", () => {
+    const error = new Error("Deadline exceeded");
     const rejected = { status: "rejected", reason: error };
-    expect(await asked).toEqual([rejected, rejected]);
-    const again = ready();
-    grants[1]?.succeed();
-    await again;
-    expect(grants).toHaveLength(2);
+
+    it("fails who asked first, and tries again once for all who joined", async () => {
+      const { grants, ready } = scripted();
+      const asked = Promise.allSettled([ready(), ready(), ready()]);
+      grants[0]?.fail(error);
+      await new Promise(setImmediate);
+      expect(grants).toHaveLength(2);
+      grants[1]?.succeed();
+      expect(await asked).toMatchObject([rejected, { status: "fulfilled" }, { status: "fulfilled" }]);
+      expect(grants).toHaveLength(2);
+    });
+
+    it("for a second time fails all, and the next tries again", async () => {
+      const { grants, ready } = scripted();
+      const asked = Promise.allSettled([ready(), ready(), ready()]);
+      grants[0]?.fail(error);
+      await new Promise(setImmediate);
+      grants[1]?.fail(error);
+      expect(await asked).toEqual([rejected, rejected, rejected]);
+      const again = ready();
+      grants[2]?.succeed();
+      await again;
+      expect(grants).toHaveLength(3);
+    });
+
+    it("does not try again for an operation that has ended", async () => {
+      const { windows, grants, ready } = scripted();
+      const controller = new AbortController();
+      const over = new Operation(60_000, controller.signal);
+      const asked = Promise.allSettled([ready(), windows.ready(EXPIRY, START, undefined, over)]);
+      const ended = over.limit(new Promise(() => {}));
+      controller.abort(error);
+      await expect(ended).rejects.toBe(error);
+      grants[0]?.fail(error);
+      expect(await asked).toEqual([rejected, rejected]);
+      expect(grants).toHaveLength(1);
+    });
   });
 
   it("grants a forgotten lease again", async () => {

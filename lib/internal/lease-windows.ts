@@ -121,7 +121,12 @@ export class LeaseWindows {
   /** Resolves when the lease exists, as far as this process knows; `undefined` if it does already. */
   #ensure(lease: Lease, now: number, operation: Operation): Promise<void> | undefined {
     if (lease.grant === undefined) return this.#begin(lease, now, operation);
-    return lease.grant.done ? undefined : lease.grant.granted;
+    if (lease.grant.done) return undefined;
+    // It has the time of the operation that asked first, which may be nearly over: once more with that of this one.
+    return lease.grant.granted.catch(error => {
+      if (operation.ended) throw error;
+      return lease.grant === undefined ? this.#begin(lease, now, operation) : lease.grant.granted;
+    });
   }
 
   #begin(lease: Lease, now: number, operation: Operation): Promise<void> {
