@@ -309,14 +309,16 @@ export class DynamoDBStore extends AbstractStore {
       TableName: this.tableName,
       Key: { [id]: { S: key } },
       UpdateExpression: "SET #expires = :expires, #ttl = :ttl, #slack = :slack",
-      // Neither comparison holds for an item that is not there. One without a version is no record: it stays as it is.
-      ConditionExpression: "#expires > :now AND #expires < :expires AND attribute_exists(#version)",
+      // Does not hold for an item that is not there. One without a version is no record: it stays as it is.
+      ConditionExpression: "#expires BETWEEN :from AND :to AND attribute_exists(#version)",
       ExpressionAttributeNames: { "#expires": expires, "#ttl": ttl, "#slack": slack, "#version": version },
       ExpressionAttributeValues: {
         ":expires": { N: String(extension.expiresAt) },
         ":ttl": { N: this.#items.ttlOf(extension.expiresAt) },
         ":slack": { N: String(extension.slack) },
-        ":now": { N: String(extension.now) },
+        // Alive, and ending earlier than it then will.
+        ":from": { N: String(Math.floor(extension.now) + 1) },
+        ":to": { N: String(Math.ceil(extension.expiresAt) - 1) },
       },
     });
     try {
