@@ -119,7 +119,7 @@ export abstract class AbstractStore extends Store {
     this.#keys = new KeySpace(traits.shared === false ? "" : this.prefix, this.#settings.hashing);
     const { serializer, encryption } = this.#settings;
     this.#codec = new SessionCodec(serializer, this.#keys, encryption, (key, cause) =>
-      this.#report("corrupt", { sidHash: this.#keys.sidHashOf(key), cause } satisfies CorruptEvent),
+      this.#report("corrupt", () => ({ sidHash: this.#keys.sidHashOf(key), cause })),
     );
     this.#saveContext = {
       settings: this.#settings,
@@ -495,7 +495,7 @@ export abstract class AbstractStore extends Store {
   #reportOutcome(sid: string, { reason, keys, stored }: SaveOutcome, operation: Operation): void {
     operation.outcome = reason === "written" && stored === undefined ? "removed" : reason;
     if (reason === "written") return;
-    this.#report("conflict", { reason, keys, sidHash: this.#keys.sidHash(sid) } satisfies ConflictEvent);
+    this.#report("conflict", () => ({ reason, keys, sidHash: this.#keys.sidHash(sid) }));
   }
 
   #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
@@ -607,16 +607,16 @@ export abstract class AbstractStore extends Store {
     }
   }
 
-  /** Emits on a later tick: a listener that throws must not fail the operation. */
-  #report(event: string, details: unknown): void {
+  /** Emits on a later tick: a listener that throws must not fail the operation. `describe` is for listeners alone. */
+  #report<Event extends keyof StoreEvents>(event: Event, describe: () => StoreEvents[Event]): void {
+    if (this.listenerCount(event) === 0) return;
+    const details = describe();
     // Asked again then: an `error` that nobody listens to any more would end the process.
-    const emit = () => this.listenerCount(event) > 0 && this.emit(event, details);
-    if (this.listenerCount(event) > 0) process.nextTick(emit);
+    process.nextTick(() => this.listenerCount(event) > 0 && this.emit(event, details));
   }
 
   #reportExpired(reason: ExpiredEvent["reason"], key: string): void {
-    if (this.listenerCount("expired") === 0) return;
-    this.#report("expired", { reason, sidHash: this.#keys.sidHashOf(key) } satisfies ExpiredEvent);
+    this.#report("expired", () => ({ reason, sidHash: this.#keys.sidHashOf(key) }));
   }
 
   /** For backends: their clean-up removed an expired record. */
@@ -626,7 +626,7 @@ export abstract class AbstractStore extends Store {
 
   /** For backends: reports failed background work to whoever listens to `error`. */
   protected _reportError(error: unknown): void {
-    this.#report("error", error);
+    this.#report("error", () => error);
   }
 
   /** For backends: the store's clock, in epoch milliseconds. */

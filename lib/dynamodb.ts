@@ -462,11 +462,14 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   /** Repeats a batch with what it left unprocessed (throttling). */
-  async #untilProcessed<T>(requests: T[], send: (left: T[]) => Promise<T[] | undefined>): Promise<void> {
+  async #untilProcessed(
+    requests: WriteRequest[],
+    send: (left: WriteRequest[]) => Promise<WriteRequest[]>,
+  ): Promise<void> {
     let pauseMs = FIRST_PAUSE_MS;
-    for (let left: T[] | undefined = requests; ; ) {
+    for (let left = requests; ; ) {
       left = await send(left);
-      if (left === undefined || left.length === 0) return;
+      if (left.length === 0) return;
       await jittered(pauseMs);
       pauseMs = longer(pauseMs);
     }
