@@ -1,5 +1,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { eventsOf } from "../lib/conformance/observe.js";
+import { load, plain, requestSession } from "../lib/conformance/sessions.js";
 import {
   AbstractStore,
   type Awaitable,
@@ -13,8 +15,6 @@ import {
   type StoreOptions,
   type WriteResult,
 } from "../lib/index.js";
-import { eventsOf } from "../lib/internal/conformance/observe.js";
-import { load, plain, requestSession } from "../lib/internal/conformance/sessions.js";
 
 /** A backend that does as a test tells it: each primitive can be replaced, and counts its calls. */
 class ScriptedStore extends AbstractStore {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { FileStore } from "../lib/file.js";
+import { FileStore } from "../lib/file/store.js";
 import type { Browser } from "./helpers/app.js";
 import { WorkerCluster } from "./helpers/cluster-primary.js";
 

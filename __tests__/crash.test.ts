@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import { FileStore } from "../lib/file.js";
+import { FileStore } from "../lib/file/store.js";
 import { describeKills } from "./helpers/kills.js";
 import { below, seeded } from "./helpers/random.js";
 

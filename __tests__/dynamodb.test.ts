@@ -13,12 +13,12 @@ import {
   ScanCommand,
 } from "@aws-sdk/client-dynamodb";
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
-import type { AbstractStore } from "../lib/abstract-store.js";
+import { Clock } from "../lib/conformance/clock.js";
+import { eventsOf, invoke, methodNames } from "../lib/conformance/observe.js";
+import { find, load, plain, requestSession, sids, stored } from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
-import { type DynamoDBAttributes, DynamoDBStore, type DynamoDBStoreOptions } from "../lib/dynamodb.js";
-import { Clock } from "../lib/internal/conformance/clock.js";
-import { eventsOf, invoke, methodNames } from "../lib/internal/conformance/observe.js";
-import { find, load, plain, requestSession, sids, stored } from "../lib/internal/conformance/sessions.js";
+import type { AbstractStore } from "../lib/core/abstract-store.js";
+import { type DynamoDBAttributes, DynamoDBStore, type DynamoDBStoreOptions } from "../lib/dynamodb/store.js";
 import { Browser, createApp } from "./helpers/app.js";
 import { type Interference, loseAnswer, type Request, trafficOfDynamoDB } from "./helpers/counting.js";
 import { dynaliteClient, dynamodbClient } from "./helpers/engines.js";

@@ -1,8 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import { eventsOf } from "../lib/conformance/observe.js";
+import { load, plain, stored } from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
 import { decodeRecord, encodeRecord, type StoreOptions } from "../lib/index.js";
-import { eventsOf } from "../lib/internal/conformance/observe.js";
-import { load, plain, stored } from "../lib/internal/conformance/sessions.js";
 import { backends } from "./helpers/backends.js";
 import { MapStore } from "./helpers/broken-stores.js";
 

@@ -17,8 +17,8 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { SessionData } from "express-session";
 import { storeConformance } from "../lib/conformance.js";
-import { FileStore, type FileStoreOptions } from "../lib/file.js";
-import { LmdbFile } from "../lib/internal/lmdb-file.js";
+import { LmdbFile } from "../lib/file/lmdb-file.js";
+import { FileStore, type FileStoreOptions } from "../lib/file/store.js";
 
 const run = promisify(execFile);
 const MINUTE_MS = 60_000;

@@ -1,10 +1,10 @@
 import { createHash, createHmac, randomUUID } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setImmediate as turn } from "node:timers/promises";
+import { Clock } from "../lib/conformance/clock.js";
+import { load, plain, stored } from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
 import { decodeRecord, type OperationMessage, type StoreOptions, type WriteResult } from "../lib/index.js";
-import { Clock } from "../lib/internal/conformance/clock.js";
-import { load, plain, stored } from "../lib/internal/conformance/sessions.js";
 import { MemoryStore } from "../lib/memory.js";
 import { backends } from "./helpers/backends.js";
 import { MapStore } from "./helpers/broken-stores.js";

@@ -1,15 +1,8 @@
 import type { SessionData } from "express-session";
+import { Clock } from "../lib/conformance/clock.js";
+import { eventsOf } from "../lib/conformance/observe.js";
+import { find, load, plain, requestSession, stored, type TestSession } from "../lib/conformance/sessions.js";
 import { type AbstractStore, StoreError } from "../lib/index.js";
-import { Clock } from "../lib/internal/conformance/clock.js";
-import { eventsOf } from "../lib/internal/conformance/observe.js";
-import {
-  find,
-  load,
-  plain,
-  requestSession,
-  stored,
-  type TestSession,
-} from "../lib/internal/conformance/sessions.js";
 import { type AppRequest, Browser, createApp } from "./helpers/app.js";
 import { backends, useBackend } from "./helpers/backends.js";
 

@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
+import { Clock } from "../lib/conformance/clock.js";
+import { load, plain, sids, stored, storedExpiry } from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
-import { Clock } from "../lib/internal/conformance/clock.js";
-import { load, plain, sids, stored, storedExpiry } from "../lib/internal/conformance/sessions.js";
 import { MemoryStore, type MemoryStoreOptions } from "../lib/memory.js";
 
 const maxBytes = 2_000_000;

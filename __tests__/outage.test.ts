@@ -1,7 +1,7 @@
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import { FileStore } from "../lib/file.js";
+import { FileStore } from "../lib/file/store.js";
 import type { AbstractStore } from "../lib/index.js";
 import {
   type AppOptions,

@@ -1,26 +1,26 @@
+import { type Backend, runTest, type Topic } from "./conformance/harness.js";
+import { absoluteTimeoutTests } from "./conformance/topics/absolute-timeout.js";
+import { argumentTests, optionTests } from "./conformance/topics/arguments.js";
+import { bulkTests } from "./conformance/topics/bulk.js";
+import { callbackTests, expressSessionTests } from "./conformance/topics/callbacks.js";
+import { corruptTests, foreignRecordTests } from "./conformance/topics/corrupt.js";
+import { destroyTests } from "./conformance/topics/destroy.js";
+import { expiryTests } from "./conformance/topics/expiry.js";
+import { getTests } from "./conformance/topics/get.js";
+import { goneTests } from "./conformance/topics/gone.js";
+import { lifecycleTests } from "./conformance/topics/lifecycle.js";
+import { limitTests } from "./conformance/topics/limits.js";
+import { mergeTests } from "./conformance/topics/merge.js";
+import { outageTests } from "./conformance/topics/outage.js";
+import { overlappingTests } from "./conformance/topics/overlapping.js";
+import { policyTests } from "./conformance/topics/policies.js";
+import { prefixTests } from "./conformance/topics/prefixes.js";
+import { queueTests } from "./conformance/topics/queue.js";
+import { setTests, sizeLimitTests } from "./conformance/topics/set.js";
+import { sharedTests } from "./conformance/topics/shared.js";
+import { touchTests } from "./conformance/topics/touch.js";
+import { touchAfterTests } from "./conformance/topics/touch-after.js";
 import type { AbstractStore } from "./index.js";
-import { absoluteTimeoutTests } from "./internal/conformance/absolute-timeout.js";
-import { argumentTests, optionTests } from "./internal/conformance/arguments.js";
-import { type Backend, runTest, type Topic } from "./internal/conformance/bench.js";
-import { bulkTests } from "./internal/conformance/bulk.js";
-import { callbackTests, expressSessionTests } from "./internal/conformance/callbacks.js";
-import { corruptTests, foreignRecordTests } from "./internal/conformance/corrupt.js";
-import { destroyTests } from "./internal/conformance/destroy.js";
-import { expiryTests } from "./internal/conformance/expiry.js";
-import { getTests } from "./internal/conformance/get.js";
-import { goneTests } from "./internal/conformance/gone.js";
-import { lifecycleTests } from "./internal/conformance/lifecycle.js";
-import { limitTests } from "./internal/conformance/limits.js";
-import { mergeTests } from "./internal/conformance/merge.js";
-import { outageTests } from "./internal/conformance/outage.js";
-import { overlappingTests } from "./internal/conformance/overlapping.js";
-import { policyTests } from "./internal/conformance/policies.js";
-import { prefixTests } from "./internal/conformance/prefixes.js";
-import { queueTests } from "./internal/conformance/queue.js";
-import { setTests, sizeLimitTests } from "./internal/conformance/set.js";
-import { sharedTests } from "./internal/conformance/shared.js";
-import { touchTests } from "./internal/conformance/touch.js";
-import { touchAfterTests } from "./internal/conformance/touch-after.js";
 
 /** The arguments of {@link storeConformance}. */
 export interface ConformanceOptions<S extends AbstractStore = AbstractStore> extends Backend<S> {

@@ -6,14 +6,13 @@ export {
   type ListedSession,
   type StoreEvents,
   type StoreTraits,
-} from "./abstract-store.js";
-export { StoreError, type StoreErrorCode } from "./errors.js";
-export type { Callback, CallOptions } from "./internal/bridge.js";
-export type { Serializer } from "./internal/codec.js";
-export type { OperationMessage } from "./internal/diagnostics.js";
-export type { EncryptionOptions } from "./internal/encryption.js";
-export type { HashIdsOptions } from "./internal/keys.js";
-export type { Operation } from "./internal/operation.js";
+} from "./core/abstract-store.js";
+export type { Callback, CallOptions } from "./core/callbacks.js";
+export type { Serializer } from "./core/codec.js";
+export type { OperationMessage } from "./core/diagnostics.js";
+export type { EncryptionOptions } from "./core/encryption.js";
+export type { HashIdsOptions } from "./core/keys.js";
+export type { Operation } from "./core/operation.js";
 export {
   ABSENT,
   type Awaitable,
@@ -27,5 +26,6 @@ export {
   type StoredRecord,
   UNREADABLE,
   type WriteResult,
-} from "./internal/record.js";
-export type { ConflictPolicy, StoreOptions } from "./internal/store-options.js";
+} from "./core/record.js";
+export type { ConflictPolicy, StoreOptions } from "./core/store-options.js";
+export { StoreError, type StoreErrorCode } from "./errors.js";

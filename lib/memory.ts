@@ -1,9 +1,7 @@
 import { LRUCache } from "lru-cache";
-import { AbstractStore } from "./abstract-store.js";
-import { tooLarge } from "./errors.js";
-import { CleanupTimer } from "./internal/cleanup-timer.js";
-import { GRACE_MS } from "./internal/expiry.js";
-import { rules } from "./internal/options.js";
+import { AbstractStore } from "./core/abstract-store.js";
+import { GRACE_MS } from "./core/expiry.js";
+import { rules } from "./core/options.js";
 import {
   canExtend,
   type Expected,
@@ -12,9 +10,11 @@ import {
   type ScannedRecord,
   type StoredRecord,
   type WriteResult,
-} from "./internal/record.js";
-import type { StoreOptions } from "./internal/store-options.js";
-import { TimeSlice } from "./internal/time-slice.js";
+} from "./core/record.js";
+import type { StoreOptions } from "./core/store-options.js";
+import { tooLarge } from "./errors.js";
+import { CleanupTimer } from "./support/cleanup-timer.js";
+import { TimeSlice } from "./support/event-loop-slice.js";
 
 /** The options of {@link MemoryStore}. */
 export interface MemoryStoreOptions extends StoreOptions {

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { DeleteTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { DynamoDBStore } from "../../lib/dynamodb.js";
+import { plain, requestSession, type TestSession } from "../../lib/conformance/sessions.js";
+import { digest } from "../../lib/core/keys.js";
+import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import type { ConflictEvent, StoreOptions } from "../../lib/index.js";
-import { plain, requestSession, type TestSession } from "../../lib/internal/conformance/sessions.js";
-import { digest } from "../../lib/internal/keys.js";
 import { EventLoop } from "./event-loop.js";
 import { FaultyDynamoDB, faultNames } from "./faulty-dynamodb.js";
 import { figure } from "./figures.js";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConsecutiveBreaker, circuitBreaker, handleWhen } from "cockatiel";
 import { Etcd3, isRecoverableError } from "etcd3";
-import { EtcdStore } from "../../lib/etcd.js";
+import { EtcdStore } from "../../lib/etcd/store.js";
 import { EtcdCluster } from "./etcd-cluster.js";
 import { EventLoop } from "./event-loop.js";
 import { figure } from "./figures.js";

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteTableCommand } from "@aws-sdk/client-dynamodb";
-import { DynamoDBStore } from "../../lib/dynamodb.js";
+import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import { AppProcess, type StoreChoice } from "./app-process.js";
 import { dynaliteClient, etcdEndpoints } from "./engines.js";
 import { figure } from "./figures.js";

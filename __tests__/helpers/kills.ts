@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { FileStore } from "../../lib/file.js";
+import { FileStore } from "../../lib/file/store.js";
 import { figure } from "./figures.js";
 import { below, seeded } from "./random.js";
 import { Ledger, prepare, Writer } from "./session-writers.js";

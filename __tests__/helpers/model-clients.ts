@@ -1,13 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
+import { fieldsOf, plain, requestSession, type TestSession } from "../../lib/conformance/sessions.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import {
-  fieldsOf,
-  plain,
-  requestSession,
-  type TestSession,
-} from "../../lib/internal/conformance/sessions.js";
 import type { WorkerCluster } from "./cluster-primary.js";
 import { History } from "./model-history.js";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
+import { requestSession, type TestSession, unusualSids } from "../../lib/conformance/sessions.js";
 import type { AbstractStore } from "../../lib/index.js";
-import { requestSession, type TestSession, unusualSids } from "../../lib/internal/conformance/sessions.js";
 import { type Conflict, type Held, ModelStore, newHeld, type Rules, type SessionJson } from "./model.js";
 
 /** Stores by name: the first two are on one backend and have one prefix, which begins that of the third. */

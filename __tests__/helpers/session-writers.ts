@@ -3,7 +3,7 @@ import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { SessionData } from "express-session";
-import type { FileStore } from "../../lib/file.js";
+import type { FileStore } from "../../lib/file/store.js";
 
 /** The value of a session that is destroyed, or was never there. */
 const NONE = 0;
