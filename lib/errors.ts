@@ -1,13 +1,13 @@
 /**
- * The stable codes of {@link StoreError}. Compare `error.code`, not the message and not `instanceof`.
+ * The stable codes of {@link StoreError}. Compare `error.code` rather than the message or the class.
  *
  * - `ERR_SESSION_CONFLICT`: with `conflict: "error"`, another request changed the session since it was loaded.
- * - `ERR_SESSION_TOO_LARGE`: the session does not fit into one record of the backend; the message says the limit.
- * - `ERR_SESSION_SERIALIZE`: the serializer could not turn the session into a string.
- * - `ERR_STORE_UNAVAILABLE`: the backend could not be reached or refused the request; see `cause`.
- * - `ERR_STORE_TIMEOUT`: the backend did not answer within `timeoutMs`. A write may still have happened.
+ * - `ERR_SESSION_TOO_LARGE`: the session does not fit into one record of the backend. The message has the limit.
+ * - `ERR_SESSION_SERIALIZE`: the session cannot be serialized, or a stored session that it replaces cannot be read.
+ * - `ERR_STORE_UNAVAILABLE`: the backend could not be reached or rejected the request; see `cause`.
+ * - `ERR_STORE_TIMEOUT`: the backend did not respond within `timeoutMs`. A write may still have taken place.
  * - `ERR_STORE_CLOSED`: the store was used after `close()`.
- * - `ERR_STORE_TABLE_MISSING`: the DynamoDB table does not exist; the message says how to create it.
+ * - `ERR_STORE_TABLE_MISSING`: the DynamoDB table does not exist. The message says how to create it.
  */
 export type StoreErrorCode =
   | "ERR_SESSION_CONFLICT"
@@ -20,10 +20,10 @@ export type StoreErrorCode =
 
 /** A failed operation of a session store. Its message never contains a session id, which is a credential. */
 export class StoreError extends Error {
-  /** Stable across releases; the message is not. */
+  /** Stable across releases, unlike the message. */
   readonly code: StoreErrorCode;
 
-  /** @param options - `cause`: the error of the backend's client or of the serializer, if there is one */
+  /** @param options - `cause`: the error of the backend's client or of the serializer */
   constructor(code: StoreErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = "StoreError";
@@ -31,10 +31,10 @@ export class StoreError extends Error {
   }
 }
 
-/** The error for a session that does not fit, with the size and the limit in one wording for all backends. */
+/** The error for a session that does not fit, with the size and the limit. */
 export function tooLarge(size: number, limit: number, what: string): StoreError {
   return new StoreError(
     "ERR_SESSION_TOO_LARGE",
-    `The session takes ${size} bytes; ${what} is ${limit} bytes. Keep less in the session, or choose a store with a higher limit.`,
+    `The session is ${size} bytes, which exceeds ${what} of ${limit} bytes. Keep less in the session, or choose a store with a higher limit.`,
   );
 }

@@ -1,30 +1,31 @@
-export {
-  AbstractStore,
-  type ConflictEvent,
-  type CorruptEvent,
-  type ExpiredEvent,
-  type ListedSession,
-  type StoreEvents,
-  type StoreTraits,
-} from "./core/abstract-store.js";
+export { AbstractStore, type ListedSession } from "./core/abstract-store.js";
 export type { Callback, CallOptions } from "./core/callbacks.js";
 export type { Serializer } from "./core/codec.js";
+export type { Ttl } from "./core/cookie.js";
 export type { OperationMessage } from "./core/diagnostics.js";
 export type { EncryptionOptions } from "./core/encryption.js";
-export type { HashIdsOptions } from "./core/keys.js";
+export type { ConflictEvent, CorruptEvent, ExpiredEvent, StoreEvents } from "./core/events.js";
+export type { HashIdsOptions } from "./core/hashed-ids.js";
 export type { Operation } from "./core/operation.js";
 export {
-  ABSENT,
+  type ActivityUpdate,
   type Awaitable,
-  canExtend,
+  conditionHolds,
   decodeRecord,
-  type Expected,
-  type Extension,
   encodeRecord,
-  isExpected,
+  type Found,
+  type FoundRecord,
+  type IfAbsent,
+  type IfVersion,
+  isTombstone,
+  type RecordWrite,
+  type Removal,
+  recordOf,
   type ScannedRecord,
   type StoredRecord,
+  touchHolds,
   UNREADABLE,
+  type WriteCondition,
   type WriteResult,
 } from "./core/record.js";
 export type { ConflictPolicy, StoreOptions } from "./core/store-options.js";

@@ -1,160 +1,198 @@
 import { LRUCache } from "lru-cache";
 import { AbstractStore } from "./core/abstract-store.js";
-import { GRACE_MS } from "./core/expiry.js";
 import { rules } from "./core/options.js";
 import {
-  canExtend,
-  type Expected,
-  type Extension,
-  isExpected,
+  type ActivityUpdate,
+  conditionHolds,
+  type Found,
+  isTombstone,
+  type RecordWrite,
+  type Removal,
   type ScannedRecord,
   type StoredRecord,
+  touchHolds,
   type WriteResult,
 } from "./core/record.js";
 import type { StoreOptions } from "./core/store-options.js";
 import { tooLarge } from "./errors.js";
 import { CleanupTimer } from "./support/cleanup-timer.js";
-import { TimeSlice } from "./support/event-loop-slice.js";
+import { EventLoopSlice } from "./support/event-loop-slice.js";
 
 /** The options of {@link MemoryStore}. */
 export interface MemoryStoreOptions extends StoreOptions {
-  /** How many sessions to keep at most; beyond, the least recently used ones go. @defaultValue no bound */
+  /** The most sessions to keep. Beyond, the least recently used ones are evicted. @defaultValue no bound */
   max?: number | undefined;
   /**
-   * How many bytes of keys and serialized sessions to keep at most, with 200 for each session's bookkeeping; beyond,
-   * the least recently used ones go. @defaultValue no bound
+   * The most bytes of keys and serialized sessions to keep, with 200 for the overhead of each session. Beyond, the least
+   * recently used ones are evicted. @defaultValue no bound
    */
   maxBytes?: number | undefined;
-  /** Seconds between clean-ups of expired sessions; 0 switches them off. @defaultValue `60` */
+  /** Seconds between sweeps of ended sessions; 0 switches them off. @defaultValue `60` */
   cleanupInterval?: number | undefined;
 }
 
+/** A record in memory. */
+interface Entry extends Found {
+  readonly record: StoredRecord;
+  readonly deleteAt: number;
+}
+
+const DEFAULT_CLEANUP_SECONDS = 60;
 const PAGE_SIZE = 250;
 const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
+/** Bounds the memory of destroyed sessions. */
+const MAX_TOMBSTONES = 10_000;
 const WRITTEN: WriteResult = { written: true };
 
 /**
  * Sessions in the memory of this process: for tests, development, and single processes that may lose their sessions
- * at a restart.
+ * when they restart.
  *
  * @example
  * app.use(session({ store: new MemoryStore({ max: 100_000 }), secret, resave: false, saveUninitialized: false }));
  */
 export class MemoryStore extends AbstractStore {
-  readonly #records = new Map<string, StoredRecord>();
-  /** The keys in the order of their use, if there is a bound; decides which records go. */
-  readonly #use: LRUCache<string, number> | undefined;
+  /** A touch in memory costs nothing, so none is skipped. */
+  static override readonly defaultTouchAfter = 0;
+
+  readonly #sessions = new Map<string, Entry>();
+  readonly #tombstones = new Map<string, Entry>();
+  /** The keys in the order of their use, if there is a bound: decides which sessions are evicted. */
+  readonly #usage: LRUCache<string, number> | undefined;
   readonly #max: number | undefined;
   readonly #maxBytes: number | undefined;
   readonly #cleanup: CleanupTimer;
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: MemoryStoreOptions = {}) {
-    super(
-      options,
-      { max: rules.positiveInteger, maxBytes: rules.positiveInteger, cleanupInterval: rules.interval },
-      { touchAfter: 0, shared: false },
-    );
+    super(options, {
+      max: rules.positiveInteger,
+      maxBytes: rules.positiveInteger,
+      cleanupInterval: rules.interval,
+    });
     this.#max = options.max;
     this.#maxBytes = options.maxBytes;
     if (this.#max !== undefined || this.#maxBytes !== undefined) {
-      // Not the cache's own `max`, for which it allocates memory at once.
-      this.#use = new LRUCache({
+      // Not with the cache's own `max`, for which it allocates memory immediately.
+      this.#usage = new LRUCache({
         maxSize: this.#maxBytes ?? Number.MAX_SAFE_INTEGER,
-        dispose: (_size, key, reason) => reason === "evict" && this.#records.delete(key),
+        dispose: (_size, key, reason) => reason === "evict" && this.#sessions.delete(key),
       });
     }
     this.#cleanup = new CleanupTimer(
-      options.cleanupInterval,
+      options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
       () => this.cleanup(),
       error => this._reportError(error),
     );
   }
 
-  /** Removes the sessions that expired at least a minute ago, in slices. Returns how many they were. */
+  /** Deletes the sessions that ended at least a minute ago, in slices. Returns how many they were. */
   async cleanup(): Promise<number> {
     this._assertOpen();
-    const slice = new TimeSlice();
-    let removed = 0;
-    for (const page of this.#pages()) {
-      const until = this._now() - GRACE_MS;
-      for (const { key, record } of page) {
-        if (record.expiresAt > until) continue;
-        this._remove(key);
-        this._reportExpired(key);
-        removed += 1;
-      }
-      if (slice.isUsedUp) await slice.rest();
+    const slice = new EventLoopSlice();
+    let deleted = 0;
+    for (const [key, { deleteAt }] of this.#tombstones) {
+      if (deleteAt <= this._now()) this.#tombstones.delete(key);
     }
-    return removed;
+    for (const page of this.#pages()) {
+      const now = this._now();
+      for (const { key, deleteAt } of page) {
+        if (deleteAt > now) continue;
+        this.#delete(key);
+        this._reportExpired(key);
+        deleted += 1;
+      }
+      if (slice.isUsedUp) await slice.yield();
+    }
+    return deleted;
   }
 
-  protected override _read(key: string): StoredRecord | undefined {
-    this.#use?.get(key);
-    return this.#records.get(key);
+  protected override _read(key: string): Found | undefined {
+    this.#usage?.get(key);
+    return this.#sessions.get(key) ?? this.#tombstones.get(key);
   }
 
-  protected override _write(key: string, record: StoredRecord, expected: Expected | undefined): WriteResult {
+  protected override _write(key: string, { record, condition, deleteAt }: RecordWrite): WriteResult {
     const size = this.#maxBytes === undefined ? 1 : sizeOf(key, record);
     if (this.#maxBytes !== undefined && size > this.#maxBytes) {
       throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
     }
-    const current = this.#records.get(key);
-    if (!isExpected(current, expected)) return { written: false, current };
-    this.#records.set(key, record);
-    // The size is the value too: the cache does not look at the size again if the value is the same.
-    this.#use?.set(key, size, { size });
-    if (this.#max !== undefined && this.#records.size > this.#max) this.#use?.pop();
-    this.#cleanup.start();
+    const current = this.#sessions.get(key) ?? this.#tombstones.get(key);
+    if (!conditionHolds(current, condition)) return { written: false, current };
+    if (isTombstone(record)) this.#bury(key, { record, deleteAt });
+    else this.#put(key, { record, deleteAt }, size);
     return WRITTEN;
   }
 
-  protected override _extend(key: string, extension: Extension): boolean {
-    const record = this._read(key);
-    if (!canExtend(record, extension)) return false;
-    const { data, version, createdAt } = record;
-    const { expiresAt, slack } = extension;
-    this.#records.set(key, { data, version, expiresAt, slack, createdAt });
-    return true;
+  protected override _touch(key: string, touch: ActivityUpdate): WriteResult {
+    const current = this._read(key);
+    if (!touchHolds(current, touch)) return { written: false, current };
+    const record = { ...current.record, activeAt: touch.activeAt };
+    this.#sessions.set(key, { record, deleteAt: touch.deleteAt });
+    return WRITTEN;
   }
 
-  protected override _remove(key: string): void {
-    this.#records.delete(key);
-    this.#use?.delete(key);
+  protected override _remove(key: string, { tombstone, id, deleteAt }: Removal): void {
+    if (this.#sessions.get(key)?.record.version.includes(id)) return;
+    this.#bury(key, { record: tombstone, deleteAt });
   }
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
   }
 
-  /** Every record here was written by this store, so its expiry says all about whether it is live. */
-  protected override async _count(): Promise<number> {
-    const slice = new TimeSlice();
-    const now = this._now();
+  /** Counts without pages. */
+  protected override async _count(isLive: (record: StoredRecord) => boolean): Promise<number> {
+    const slice = new EventLoopSlice();
     let count = 0;
     let seen = 0;
-    for (const { expiresAt } of this.#records.values()) {
-      if (expiresAt > now) count += 1;
+    for (const { record } of this.#sessions.values()) {
+      if (isLive(record)) count += 1;
       seen += 1;
-      if (seen % COUNT_SLICE === 0 && slice.isUsedUp) await slice.rest();
+      if (seen % COUNT_SLICE === 0 && slice.isUsedUp) await slice.yield();
     }
     return count;
   }
 
   protected override async _close(): Promise<void> {
     this.#cleanup.stop();
-    this.#records.clear();
-    this.#use?.clear();
+    this.#sessions.clear();
+    this.#tombstones.clear();
+    this.#usage?.clear();
   }
 
-  *#pages(): Generator<ScannedRecord[]> {
-    let page: ScannedRecord[] = [];
-    // The keys that are there now: a Map hands out what is removed and added again once more, and may never end.
-    for (const key of [...this.#records.keys()]) {
-      const record = this.#records.get(key);
-      if (record === undefined) continue;
-      page.push({ key, record });
+  #put(key: string, entry: Entry, size: number): void {
+    this.#tombstones.delete(key);
+    this.#sessions.set(key, entry);
+    // The size is the value as well: the cache ignores a new size if the value is the same.
+    this.#usage?.set(key, size, { size });
+    if (this.#max !== undefined && this.#sessions.size > this.#max) this.#usage?.pop();
+    this.#cleanup.start();
+  }
+
+  /** Deletes a session and keeps its tombstone apart, where it evicts no session. */
+  #bury(key: string, tombstone: Entry): void {
+    this.#delete(key);
+    this.#tombstones.delete(key);
+    this.#tombstones.set(key, tombstone);
+    if (this.#tombstones.size <= MAX_TOMBSTONES) return;
+    const [oldest] = this.#tombstones.keys();
+    this.#tombstones.delete(oldest as string);
+  }
+
+  #delete(key: string): void {
+    this.#sessions.delete(key);
+    this.#usage?.delete(key);
+  }
+
+  *#pages(): Generator<(ScannedRecord & Entry)[]> {
+    let page: (ScannedRecord & Entry)[] = [];
+    // The keys of now: a Map repeats what is deleted and added again while it is iterated, perhaps for ever.
+    for (const key of [...this.#sessions.keys()]) {
+      const entry = this.#sessions.get(key);
+      if (entry === undefined) continue;
+      page.push({ key, ...entry });
       if (page.length === PAGE_SIZE) {
         yield page;
         page = [];

@@ -1,39 +1,49 @@
 import type { RedisClientType } from "@redis/client";
 import {
   AbstractStore,
-  type Expected,
-  type Extension,
+  type ActivityUpdate,
+  type Found,
+  type RecordWrite,
+  type Removal,
+  recordOf,
   type ScannedRecord,
-  type StoredRecord,
   type StoreOptions,
   UNREADABLE,
   type WriteResult,
 } from "express-session-stores";
 
 /*
- * A fifth backend, in the few operations that the base class asks for: each record is a Redis hash. A condition and
- * what depends on it are one Lua script, which Redis runs as one step; clean-up is Redis' own expiry.
+ * A fifth backend: each record is a Redis hash. A condition and the write that depends on it are one Lua script, which
+ * Redis runs atomically. Redis' own expiry deletes the records.
  */
 
-const WRITE = `
-  if ARGV[1] ~= "" then
-    local stored = redis.call("HMGET", KEYS[1], "version", "expiresAt")
-    if stored[1] ~= ARGV[1] or tonumber(stored[2]) > tonumber(ARGV[2]) then return 0 end
-  end
+const PUT = `
   redis.call("DEL", KEYS[1])
-  redis.call("HSET", KEYS[1], unpack(ARGV, 4))
-  redis.call("PEXPIREAT", KEYS[1], ARGV[3])
+  redis.call("HSET", KEYS[1], unpack(ARGV, 5))
+  redis.call("PEXPIREAT", KEYS[1], ARGV[1])
   return 1`;
 
-const EXTEND = `
-  local expiresAt = tonumber(redis.call("HGET", KEYS[1], "expiresAt") or 0)
-  if expiresAt <= tonumber(ARGV[1]) or expiresAt >= tonumber(ARGV[2]) then return 0 end
-  redis.call("HSET", KEYS[1], "expiresAt", ARGV[2], "slack", ARGV[3])
-  redis.call("PEXPIREAT", KEYS[1], ARGV[4])
+const WRITE = `
+  local type = redis.call("TYPE", KEYS[1]).ok
+  if ARGV[2] == "" and type ~= "none" or ARGV[2] ~= "" and type ~= "hash" then return 0 end
+  if type == "hash" then
+    local stored = redis.call("HMGET", KEYS[1], "version", "activeAt")
+    local activeAt = tonumber(stored[2])
+    if stored[1] ~= ARGV[2] or activeAt < tonumber(ARGV[3]) or activeAt > tonumber(ARGV[4]) then return 0 end
+  end ${PUT}`;
+
+const TOUCH = `
+  if redis.call("TYPE", KEYS[1]).ok ~= "hash" then return 0 end
+  local stored = redis.call("HMGET", KEYS[1], "lifetime", "createdAt", "activeAt")
+  if stored[1] ~= ARGV[2] or ARGV[5] ~= "" and stored[2] ~= ARGV[5] then return 0 end
+  if tonumber(stored[3]) < tonumber(ARGV[3]) or tonumber(stored[3]) >= tonumber(ARGV[4]) then return 0 end
+  redis.call("HSET", KEYS[1], "activeAt", ARGV[4])
+  redis.call("PEXPIREAT", KEYS[1], ARGV[1])
   return 1`;
 
-/** Redis keeps a record a minute longer, for requests that were running when the session expired. */
-const GRACE_MS = 60_000;
+const REMOVE = `
+  local version = redis.call("TYPE", KEYS[1]).ok == "hash" and redis.call("HGET", KEYS[1], "version")
+  if version and string.find(version, ARGV[2], 1, true) then return 0 end ${PUT}`;
 
 export class RedisStore extends AbstractStore {
   readonly #client: RedisClientType;
@@ -43,45 +53,46 @@ export class RedisStore extends AbstractStore {
     this.#client = client;
   }
 
-  protected override async _read(key: string): Promise<StoredRecord | undefined> {
-    return recordOf(await this.#client.hGetAll(key));
+  protected override async _read(key: string): Promise<Found | undefined> {
+    const fields = await this.#client.hGetAll(key).catch(foreign);
+    if (fields === UNREADABLE) return { record: fields };
+    if (Object.keys(fields).length === 0) return undefined;
+    const [lifetime, activeAt, createdAt] = [fields.lifetime, fields.activeAt, fields.createdAt].map(Number);
+    return { record: recordOf({ ...fields, lifetime, activeAt, createdAt }) };
   }
 
-  protected override async _write(
-    key: string,
-    record: StoredRecord,
-    expected: Expected | undefined,
-  ): Promise<WriteResult> {
-    const fields = Object.entries(record).flatMap(([name, value]) => [name, String(value)]);
-    const condition = [expected?.version ?? "", String(expected?.expiresBy ?? "")];
-    const args = [...condition, String(record.expiresAt + GRACE_MS), ...fields];
-    const written = await this.#client.eval(WRITE, { keys: [key], arguments: args });
-    return written === 1 ? { written: true } : { written: false, current: await this._read(key) };
+  protected override _write(key: string, { record, condition, deleteAt }: RecordWrite): Promise<WriteResult> {
+    const { version = "", activeFrom = 0, activeTo = 0 } = condition.absent ? {} : condition;
+    return this.#run(WRITE, key, [deleteAt, version, activeFrom, activeTo, ...Object.entries(record).flat()]);
   }
 
-  protected override async _extend(key: string, { expiresAt, slack, now }: Extension): Promise<boolean> {
-    const args = [now, expiresAt, slack, expiresAt + GRACE_MS].map(String);
-    return (await this.#client.eval(EXTEND, { keys: [key], arguments: args })) === 1;
+  protected override _touch(key: string, touch: ActivityUpdate): Promise<WriteResult> {
+    const { deleteAt, lifetime, activeFrom, activeAt, createdAt = "" } = touch;
+    return this.#run(TOUCH, key, [deleteAt, lifetime, activeFrom, activeAt, createdAt]);
   }
 
-  protected override async _remove(key: string): Promise<void> {
-    await this.#client.unlink(key);
+  protected override async _remove(key: string, { tombstone, id, deleteAt }: Removal): Promise<void> {
+    await this.#run(REMOVE, key, [deleteAt, id, 0, 0, ...Object.entries(tombstone).flat()]);
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
-    const seen = new Set<string>(); // SCAN may give a key twice.
+    const seen = new Set<string>(); // SCAN may return a key twice.
     const MATCH = `${start.replace(/[\\*?[\]]/g, "\\$&")}*`;
     for await (const found of this.#client.scanIterator({ MATCH, COUNT: 250 })) {
       const keys = found.filter(key => !seen.has(key) && seen.add(key));
       const records = await Promise.all(keys.map(key => this._read(key)));
-      yield keys.flatMap((key, index) => (records[index] ? { key, record: records[index] } : []));
+      yield keys.flatMap((key, index) => (records[index] ? { key, ...records[index] } : []));
     }
+  }
+
+  async #run(script: string, key: string, values: (string | number)[]): Promise<WriteResult> {
+    const written = await this.#client.eval(script, { keys: [key], arguments: values.map(String) });
+    return written === 1 ? { written: true } : { written: false, current: await this._read(key) };
   }
 }
 
-function recordOf(fields: Record<string, string>): StoredRecord | undefined {
-  const { data, version, expiresAt, slack, createdAt } = fields;
-  if (Object.keys(fields).length === 0) return undefined;
-  if (data === undefined || version === undefined) return UNREADABLE;
-  return { data, version, expiresAt: Number(expiresAt), slack: Number(slack), createdAt: Number(createdAt) };
+/** Another program's key is not a hash. */
+function foreign(error: Error): typeof UNREADABLE {
+  if (error.message.startsWith("WRONGTYPE")) return UNREADABLE;
+  throw error;
 }

@@ -1,9 +1,9 @@
 import type { SessionData } from "express-session";
 import { StoreError } from "../errors.js";
+import { setCookieExpiry } from "./cookie.js";
 import type { Encryption } from "./encryption.js";
-import { refreshCookieExpiry } from "./expiry.js";
-import type { KeySpace } from "./keys.js";
-import { type Awaitable, isPromise, type StoredRecord, UNREADABLE } from "./record.js";
+import type { SessionKeys } from "./keys.js";
+import { type Awaitable, chain, isPromise, type StoredRecord } from "./record.js";
 import type { Fields } from "./save/merge.js";
 import { stringifySession } from "./session-json.js";
 
@@ -13,22 +13,25 @@ export interface Serializer {
   parse(data: string): Awaitable<unknown>;
 }
 
-/** A session, and the text that it was made of. */
+/** A session that was read from a record. */
 export interface Decoded {
-  session: SessionData;
-  text: string;
+  readonly session: SessionData;
+  /** The text that it was parsed from. */
+  readonly text: string;
+  /** The expiry that its cookie shows, in epoch milliseconds, if the cookie has one. */
+  readonly cookieExpires: number | undefined;
 }
 
-/** What stands between sessions and the data of their records. */
+/** Converts between sessions and the data of records. */
 export class SessionCodec {
   readonly #serializer: Serializer;
-  readonly #keys: KeySpace;
+  readonly #keys: SessionKeys;
   readonly #encryption: Encryption | undefined;
   readonly #onCorrupt: (key: string, cause: unknown) => void;
 
   constructor(
     serializer: Serializer,
-    keys: KeySpace,
+    keys: SessionKeys,
     encryption: Encryption | undefined,
     onCorrupt: (key: string, cause: unknown) => void,
   ) {
@@ -43,21 +46,18 @@ export class SessionCodec {
     try {
       if (this.#serializer === JSON) return stringifySession(session);
       const text = this.#serializer.stringify(session);
-      return isPromise(text)
-        ? Promise.resolve(text).then(checkString).catch(failSerialize)
-        : checkString(text);
+      return isPromise(text) ? Promise.resolve(text).then(checkText).catch(failSerialize) : checkText(text);
     } catch (error) {
       return failSerialize(error);
     }
   }
 
-  /** What the serializer makes of a text. @throws what it throws, and a TypeError for what is not an object */
+  /** Parses a text. @throws what the serializer throws, and a TypeError for what is not an object */
   parse(text: string): Awaitable<Fields> {
-    const session = this.#serializer.parse(text);
-    return isPromise(session) ? Promise.resolve(session).then(checkObject) : checkObject(session);
+    return chain(this.#serializer.parse(text), checkObject);
   }
 
-  /** What of a session is kept: it, serialized and read back. @throws StoreError `ERR_SESSION_SERIALIZE` */
+  /** The fields of a session after a round trip through the serializer. @throws StoreError `ERR_SESSION_SERIALIZE` */
   async fieldsOf(text: string): Promise<Fields> {
     try {
       return await this.parse(text);
@@ -66,20 +66,14 @@ export class SessionCodec {
     }
   }
 
-  /** The data of a record. The key of a long sid is a digest: its data begins with the sid, in a line of its own. */
+  /** The data of a record. A long sid is not part of its key: the data begins with it, on a line of its own. */
   pack(key: string, sid: string, text: string): string {
     const plain = this.#keys.isDigest(key) ? `${JSON.stringify(sid)}\n${text}` : text;
     return this.#encryption === undefined ? plain : this.#encryption.seal(key, plain);
   }
 
-  #unpack(key: string, record: StoredRecord): string {
-    return this.#encryption === undefined ? record.data : this.#encryption.open(key, record.data);
-  }
-
-  /** The serialized session in the data of a record. @throws Error if it is encrypted and cannot be decrypted */
-  textOf(key: string, record: StoredRecord): string {
-    const plain = this.#unpack(key, record);
-    return this.#keys.isDigest(key) ? plain.slice(plain.indexOf("\n") + 1) : plain;
+  #unpack(key: string, { data }: StoredRecord): string {
+    return this.#encryption === undefined ? data : this.#encryption.open(key, data);
   }
 
   /** The sid of a record; `undefined` if it should be in the data and is not. */
@@ -87,43 +81,49 @@ export class SessionCodec {
     if (!this.#keys.isDigest(key)) return this.#keys.sidOf(key);
     try {
       const plain = this.#unpack(key, record);
-      return this.#keys.listed(JSON.parse(plain.slice(0, Math.max(0, plain.indexOf("\n")))));
+      return this.#keys.publicIdOf(JSON.parse(plain.slice(0, Math.max(0, plain.indexOf("\n")))));
     } catch {
       return undefined;
     }
   }
 
-  /** The session in a record, with the current expiry in its cookie; `null` and a report if it cannot be read. */
-  decode(key: string, record: StoredRecord): Awaitable<Decoded | null> {
-    if (record === UNREADABLE) return this.#corrupt(key, new TypeError("Not a record of this store"));
+  /**
+   * The session in a record, with the expiry in its cookie. Reports a record that cannot be decoded and returns `null`.
+   *
+   * @param expiry - what the cookie shows if it has an expiry, in epoch milliseconds
+   */
+  decode(key: string, record: StoredRecord, expiry: number): Awaitable<Decoded | null> {
     try {
-      const text = this.textOf(key, record);
+      const plain = this.#unpack(key, record);
+      const text = this.#keys.isDigest(key) ? plain.slice(plain.indexOf("\n") + 1) : plain;
       const fields = this.parse(text);
       return isPromise(fields)
         ? fields
-            .then(parsed => decoded(parsed, text, record))
-            .then(undefined, cause => this.#corrupt(key, cause))
-        : decoded(fields, text, record);
+            .then(parsed => decoded(parsed, text, expiry))
+            .then(undefined, cause => this.corrupt(key, cause))
+        : decoded(fields, text, expiry);
     } catch (cause) {
-      return this.#corrupt(key, cause);
+      return this.corrupt(key, cause);
     }
   }
 
-  #corrupt(key: string, cause: unknown): null {
+  /** Reports a record that cannot be read. */
+  corrupt(key: string, cause: unknown = new TypeError("Not a record of this store")): null {
     this.#onCorrupt(key, cause);
     return null;
   }
 }
 
-function decoded(fields: Fields, text: string, record: StoredRecord): Decoded {
+function decoded(fields: Fields, text: string, expiry: number): Decoded {
   const session = fields as unknown as SessionData;
-  refreshCookieExpiry(session, record.expiresAt - record.slack);
-  return { session, text };
+  return { session, text, cookieExpires: setCookieExpiry(session, expiry) };
 }
 
-function checkString(text: unknown): string {
-  if (typeof text !== "string") throw new TypeError(`The serializer's stringify gave ${typeof text}`);
-  return text;
+function checkText(text: unknown): string {
+  if (typeof text === "string" && text !== "") return text;
+  throw new TypeError(
+    `\`serializer.stringify\` must return a string, got ${text === "" ? "an empty one" : typeof text}`,
+  );
 }
 
 function failSerialize(cause: unknown): never {

@@ -1,11 +1,11 @@
 import { type Channel, channel } from "node:diagnostics_channel";
-import type { KeySpace } from "./keys.js";
+import type { SessionKeys } from "./keys.js";
 import { type Awaitable, isPromise } from "./record.js";
 
 /*
- * One channel for all operations and one message at the end of each: that is what a histogram or a span needs.
- * `tracingChannel` would give five channels and call the subscribers twice or more for each operation; in Node 20 it
- * is experimental.
+ * One channel for all operations, and one message at the end of each: a histogram or a span needs no more.
+ * `tracingChannel` would create five channels and call the subscribers at least twice for each operation. In Node.js 20
+ * it is experimental.
  */
 
 export type OperationName =
@@ -20,50 +20,55 @@ export type OperationName =
   | "entries"
   | "ping";
 
-/** What an operation came to, where success is not all there is to say. */
+/** The outcome of an operation that can succeed in several ways. */
 export type Outcome = "written" | "merged" | "gone" | "removed" | "extended" | "skipped" | "none";
 
-/** What the channel `express-session-stores:operation` of node:diagnostics_channel tells about each call that ended. */
+/** The message that the channel `express-session-stores:operation` of node:diagnostics_channel gets for every call. */
 export interface OperationMessage {
   /** The name of the store's class. */
   store: string;
   prefix: string;
   operation: OperationName;
-  /** From the call to its end, whichever way; of `entries` with the time that its consumer takes. */
+  /** From the call to its end. For `entries` it includes the time that the consumer takes. */
   durationMs: number;
   /**
    * - `get`: `found`, `none`.
-   * - `set`: `written`, `merged` (with another request's changes), `gone` (destroyed meanwhile, not written), `removed`
-   *   (its expiry was past).
-   * - `touch`: `extended`, `skipped` (too little to be written), `none` (no session, or it ends later already).
-   * - The others: `done`.
-   * - `error`: it failed.
+   * - `set`: `written`, `merged` (with another request's changes), `gone` (destroyed or ended, not written), `removed`
+   *   (as the request asked).
+   * - `touch`: `extended`, `skipped` (too little to be written), `none` (no live session).
+   * - All others: `done`.
+   * - Any operation that failed: `error`.
    */
   outcome: Outcome | "found" | "done" | "error";
-  /** For `error`: the `code` of the error, or its name if it has none. */
+  /** For `error`: the `code` of the error or, without one, its name. */
   errorCode: string | undefined;
-  /** A digest of the sid, as in the events; `undefined` for operations on all sessions. */
+  /** The digest of the sid that the events have; `undefined` for operations on all sessions. */
   sidHash: string | undefined;
 }
 
 export const operations: Channel = channel("express-session-stores:operation");
 
-/** One operation that somebody wants to know about. */
+/** Observes one operation for the subscribers of the channel. */
 export class Observation {
   readonly #store: { readonly prefix: string };
-  readonly #keys: KeySpace;
+  readonly #keys: SessionKeys;
   readonly #operation: OperationName;
   readonly #sid: unknown;
   readonly #begin = performance.now();
 
-  constructor(store: { readonly prefix: string }, keys: KeySpace, operation: OperationName, sid?: unknown) {
+  constructor(
+    store: { readonly prefix: string },
+    keys: SessionKeys,
+    operation: OperationName,
+    sid?: unknown,
+  ) {
     this.#store = store;
     this.#keys = keys;
     this.#operation = operation;
     this.#sid = sid;
   }
 
-  /** @param operation - has the outcome of what succeeds, if there is more than one */
+  /** @param operation - has the outcome, if the operation can succeed in several ways */
   watch(result: Awaitable<unknown>, operation?: { readonly outcome: Outcome | undefined }): void {
     const succeed = (value: unknown) => {
       if (this.#operation === "get") this.#end(value === null ? "none" : "found");
@@ -73,7 +78,7 @@ export class Observation {
     else succeed(result);
   }
 
-  /** Hands on the entries of a listing until it ends, or its consumer has enough. */
+  /** Passes on the entries of a listing until it ends or its consumer stops. */
   async *follow<T>(entries: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
     let errorCode: string | undefined;
     try {
@@ -86,7 +91,7 @@ export class Observation {
     }
   }
 
-  /** A subscriber that throws does not fail the operation: `publish` makes an uncaught exception of it. */
+  /** A subscriber that throws does not fail the operation: `publish` turns that into an uncaught exception. */
   #end(outcome: OperationMessage["outcome"], errorCode?: string): void {
     const durationMs = performance.now() - this.#begin;
     operations.publish({
@@ -101,7 +106,7 @@ export class Observation {
   }
 }
 
-/** Nothing else of an error: its message is not ours, and what a caller aborts with may be anything. */
+/** Publishes no more of an error: its message may contain data, and a signal's reason may be anything. */
 function errorCodeOf(error: unknown): string {
   const { code, name } = Object(error) as { code?: unknown; name?: unknown };
   if (typeof code === "string") return code;

@@ -6,20 +6,20 @@ import {
   type KeyObject,
   randomBytes,
 } from "node:crypto";
-import { kindOf, secretRule } from "./options.js";
+import { secretRule, typeName } from "./options.js";
 
 /** The option `encryption`. */
 export interface EncryptionOptions {
   /**
-   * Keys of 32 bytes, as bytes or in base64. The first one encrypts, all of them decrypt: to change the key, put a new
-   * one in front, and drop the old one when all sessions that it encrypted have ended or been saved again.
+   * Keys of 32 bytes, as bytes or in base64. The first one encrypts, all of them decrypt. To change the key, put a new
+   * one in front. Drop the old one when all sessions that it encrypted have ended or have been saved again.
    */
   keys: readonly (Uint8Array | string)[];
   /**
-   * Whether sessions that were stored without encryption are found: for the time after it has been turned on. Who can
-   * write to the backend can then make up sessions. @defaultValue `false`
+   * Whether sessions that were stored without encryption are found. While this is true, anyone who can write to the
+   * backend can forge sessions. @defaultValue `false`
    */
-  acceptPlain?: boolean | undefined;
+  acceptUnencrypted?: boolean | undefined;
 }
 
 const ALGORITHM = "aes-256-gcm";
@@ -29,27 +29,27 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const KEY_ID_BYTES = 6;
 
-/** What encrypted data begins with; then the id of the key, a colon, and nonce, tag and text in base64. */
+/** Begins encrypted data. The id of the key, a colon, then nonce, text and tag in base64 follow. */
 const MARK = "enc1:";
 
 export const encryptionRule = secretRule(
-  encryptionFault,
-  `an object { keys: [current, ...older] } with keys of ${KEY_BYTES} bytes (as bytes or in base64), and acceptPlain (a boolean) if need be`,
+  encryptionProblem,
+  `an object { keys: [current, ...older] } with keys of ${KEY_BYTES} bytes (as bytes or in base64), and optionally \`acceptUnencrypted\` (a boolean)`,
 );
 
-function encryptionFault(value: unknown): string | undefined {
-  if (typeof value !== "object" || value === null) return `it is ${kindOf(value)}`;
-  const { keys, acceptPlain, ...others } = value as EncryptionOptions;
-  if (!Array.isArray(keys)) return `\`keys\` is ${kindOf(keys)}`;
+function encryptionProblem(value: unknown): string | undefined {
+  if (typeof value !== "object" || value === null) return `it is ${typeName(value)}`;
+  const { keys, acceptUnencrypted, ...others } = value as EncryptionOptions;
+  if (!Array.isArray(keys)) return `\`keys\` is ${typeName(keys)}`;
   if (keys.length === 0) return "`keys` is empty";
   for (const [index, key] of keys.entries()) {
     const bytes = bytesOf(key);
     if (bytes === undefined)
-      return `\`keys[${index}]\` is ${typeof key === "string" ? "no base64" : kindOf(key)}`;
+      return `\`keys[${index}]\` is ${typeof key === "string" ? "not valid base64" : typeName(key)}`;
     if (bytes.length !== KEY_BYTES) return `\`keys[${index}]\` has ${bytes.length} bytes`;
   }
-  if (acceptPlain !== undefined && typeof acceptPlain !== "boolean") {
-    return `\`acceptPlain\` is ${kindOf(acceptPlain)}`;
+  if (acceptUnencrypted !== undefined && typeof acceptUnencrypted !== "boolean") {
+    return `\`acceptUnencrypted\` is ${typeName(acceptUnencrypted)}`;
   }
   const [unknown] = Object.keys(others);
   return unknown === undefined ? undefined : `it has \`${unknown}\``;
@@ -66,17 +66,17 @@ interface Key {
   secret: KeyObject;
 }
 
-/** Encrypts the data of records with AES-256-GCM, bound to the key that the store keeps it under. */
+/** Encrypts the data of records with AES-256-GCM. The key of the record is authenticated with it. */
 export class Encryption {
   readonly #keys: readonly Key[];
-  readonly #acceptPlain: boolean;
+  readonly #acceptUnencrypted: boolean;
 
-  constructor({ keys, acceptPlain = false }: EncryptionOptions) {
+  constructor({ keys, acceptUnencrypted = false }: EncryptionOptions) {
     this.#keys = keys.map(key => {
       const bytes = bytesOf(key) as Uint8Array;
       return { id: keyIdOf(bytes), secret: createSecretKey(bytes) };
     });
-    this.#acceptPlain = acceptPlain;
+    this.#acceptUnencrypted = acceptUnencrypted;
   }
 
   seal(storeKey: string, text: string): string {
@@ -87,18 +87,18 @@ export class Encryption {
     return `${MARK}${id}:${Buffer.concat([...sealed, cipher.getAuthTag()]).toString("base64")}`;
   }
 
-  /** @throws Error if no key opens it, or it was stored under another key, or changed */
+  /** @throws Error if no key decrypts it, or if it was stored under another key or changed */
   open(storeKey: string, data: string): string {
     if (!data.startsWith(MARK)) {
-      if (this.#acceptPlain) return data;
-      throw new Error("The record is not encrypted (option `encryption.acceptPlain`)");
+      if (this.#acceptUnencrypted) return data;
+      throw new Error("The record is not encrypted (option `encryption.acceptUnencrypted`)");
     }
     const [id, text = ""] = data.slice(MARK.length).split(":");
     const key = this.#keys.find(candidate => candidate.id === id);
     if (key === undefined) throw new Error("The record is encrypted with a key that the store does not have");
     const sealed = Buffer.from(text, "base64");
     const tagAt = sealed.length - TAG_BYTES;
-    if (tagAt < NONCE_BYTES) throw new Error("The encrypted record is cut short");
+    if (tagAt < NONCE_BYTES) throw new Error("The encrypted record is truncated");
     const decipher = createDecipheriv(ALGORITHM, key.secret, sealed.subarray(0, NONCE_BYTES))
       .setAAD(Buffer.from(storeKey))
       .setAuthTag(sealed.subarray(tagAt));
@@ -106,7 +106,7 @@ export class Encryption {
   }
 }
 
-/** Tells keys apart and says nothing about them. */
+/** Identifies a key without revealing anything about it. */
 function keyIdOf(key: Uint8Array): string {
   const hash = createHash("sha256").update("express-session-stores key id\n").update(key).digest();
   return hash.subarray(0, KEY_ID_BYTES).toString("base64url");

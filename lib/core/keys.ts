@@ -1,10 +1,9 @@
-import { createHash, createHmac, createSecretKey } from "node:crypto";
-import { kindOf, secretRule } from "./options.js";
+import { digest, type HashIdsOptions, isDigest, sidHasher } from "./hashed-ids.js";
 
 /*
- * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are; everything
- * else in a sid is percent-encoded, and a very long sid is replaced by its digest. So a key ends in a run of "plain"
- * characters that is the whole sid, and what stands before that run is the prefix: `a:` never lists `a:b:x`.
+ * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are, all other
+ * characters are percent-encoded, and a very long sid is replaced by its digest. So a key ends in a run of plain
+ * characters that is the whole sid, and the prefix is what precedes this run: `a:` never lists `a:b:x`.
  */
 
 const ORDINARY = /^[A-Za-z0-9_-]+$/;
@@ -14,146 +13,90 @@ const LONE_SURROGATE = /^[\ud800-\udfff]$/;
 
 /** `%` followed by these letters is never the code of a byte. */
 const LONE_SURROGATE_MARK = "%u";
-const DIGEST_MARK = "%h";
-const HASH_MARK = "%s";
-
-const NONE: readonly string[] = [];
-
-/** SHA-256 in base64url. */
-const LISTED_DIGEST = /^[A-Za-z0-9_-]{43}$/;
+const LONG_SID_MARK = "%h";
+const HASHED_SID_MARK = "%s";
 
 /** Leaves room for the prefix below the smallest key limit of the backends (LMDB: 1,978 bytes). */
 const MAX_ENCODED_SID = 1024;
 export const MAX_PREFIX_BYTES = 512;
 
-/** The option `hashIds`. */
-export interface HashIdsOptions {
-  /** Makes the digests an HMAC with this secret, which cannot be changed later. @defaultValue none */
-  secret?: string | Uint8Array;
-  /**
-   * Whether sessions under keys from before are found, and moved at their next save. While it is true, a session that
-   * does not exist costs two reads more, and a removal one more. @defaultValue `true`
-   */
-  findPlain?: boolean | undefined;
-}
-
-export const hashIdsRule = secretRule(
-  hashIdsFault,
-  "a boolean, or an object with some of secret (a non-empty string or bytes) and findPlain (a boolean)",
-);
-
-function hashIdsFault(value: unknown): string | undefined {
-  if (typeof value === "boolean") return undefined;
-  // Not what only looks like one because it has no keys: bytes, a Map.
-  if (String(value) !== "[object Object]") return `it is ${kindOf(value)}`;
-  const { secret, findPlain, ...others } = value as HashIdsOptions;
-  // Left out it means a digest without a secret. Undefined it is an environment variable that is not set.
-  if (Object.hasOwn(value as object, "secret")) {
-    if (typeof secret !== "string" && !(secret instanceof Uint8Array))
-      return `\`secret\` is ${kindOf(secret)}`;
-    if (secret.length === 0) return "`secret` is empty";
-  }
-  if (findPlain !== undefined && typeof findPlain !== "boolean")
-    return `\`findPlain\` is ${kindOf(findPlain)}`;
-  const [unknown] = Object.keys(others);
-  return unknown === undefined ? undefined : `it has \`${unknown}\``;
-}
-
 /** Turns sids into keys of one prefix, and back. */
-export class KeySpace {
-  /** What every key of this prefix begins with. */
-  readonly start: string;
-  /** Whether keys have a digest of the sid in place of it. */
-  readonly isHashing: boolean;
+export class SessionKeys {
+  /** What every key begins with. */
+  readonly keyPrefix: string;
   readonly #hash: ((sid: string) => string) | undefined;
-  readonly #findsPlain: boolean;
 
-  /** @param hashing - what the option `hashIds` says */
+  /** @param hashing - the option `hashIds`, if it is on */
   constructor(prefix: string, hashing?: HashIdsOptions) {
-    this.isHashing = hashing !== undefined;
-    this.#hash = hashing && hashOf(hashing.secret);
-    this.#findsPlain = hashing?.findPlain ?? true;
-    // After a prefix such as `app1` the sid could not be told from the prefix (`app1` + `0x` is `app10` + `x`), so a
-    // `~` is put between. A prefix that ends in `~` gets another, or `app1` and `app1~` would be the same.
-    this.start = ENDS_PLAIN_OR_MARKED.test(prefix) ? `${prefix}~` : prefix;
+    this.#hash = hashing && sidHasher(hashing);
+    // After a prefix such as `app1` the sid could not be told from the prefix: `app1` + `0x` is `app10` + `x`. A `~`
+    // separates them. A prefix that ends in `~` gets another one, or `app1` and `app1~` would be the same.
+    this.keyPrefix = ENDS_PLAIN_OR_MARKED.test(prefix) ? `${prefix}~` : prefix;
   }
 
-  keyOf(sid: string): string {
-    return this.#hash === undefined ? this.#plainKeyOf(sid) : this.start + HASH_MARK + this.#hash(sid);
+  /** @throws TypeError if the sid is not a non-empty string */
+  keyOf(sid: unknown): string {
+    if (typeof sid !== "string" || sid === "") {
+      // The value is not shown: it may be a sid in a wrapper.
+      throw new TypeError(
+        `Expected \`sid\` to be a non-empty string, got ${sid === "" ? "an empty one" : typeof sid}`,
+      );
+    }
+    return this.#hash === undefined
+      ? this.#plainKeyOf(sid)
+      : this.keyPrefix + HASHED_SID_MARK + this.#hash(sid);
   }
 
-  /** The key from before ids were hashed, if there may be one. */
-  formerKeyOf(sid: string): string | undefined {
-    return this.isHashing && this.#findsPlain ? this.#plainKeyOf(sid) : undefined;
-  }
-
-  /** Further keys that a removal has to remove: the former one, and that of a session named as listings name it. */
-  otherKeysOf(id: string): readonly string[] {
-    if (!this.isHashing) return NONE;
-    const former = this.#findsPlain ? [this.#plainKeyOf(id)] : [];
-    return LISTED_DIGEST.test(id) ? [...former, this.start + HASH_MARK + id] : former;
+  /** The key of a session that is named as listings name it, if the id can be such a name and keys are hashed. */
+  keyOfPublicId(id: string): string | undefined {
+    return this.#hash !== undefined && isDigest(id) ? this.keyPrefix + HASHED_SID_MARK + id : undefined;
   }
 
   #plainKeyOf(sid: string): string {
+    if (ORDINARY.test(sid) && sid.length <= MAX_ENCODED_SID) return this.keyPrefix + sid;
     // Encoded it would be no shorter.
-    if (sid.length > MAX_ENCODED_SID) return this.#digestKeyOf(sid);
-    const encoded = ORDINARY.test(sid) ? sid : encode(sid);
-    return encoded.length <= MAX_ENCODED_SID ? this.start + encoded : this.#digestKeyOf(sid);
+    const encoded = sid.length <= MAX_ENCODED_SID ? encode(sid) : undefined;
+    const isShort = encoded !== undefined && encoded.length <= MAX_ENCODED_SID;
+    return this.keyPrefix + (isShort ? encoded : LONG_SID_MARK + digest(sid));
   }
 
-  #digestKeyOf(sid: string): string {
-    return this.start + DIGEST_MARK + digest(sid);
+  /** Whether a key that begins with `keyPrefix` is of this prefix, and not of a longer one. */
+  includes(key: string): boolean {
+    return key.startsWith(this.keyPrefix) && PLAIN.test(key.slice(this.keyPrefix.length));
   }
 
-  /** Whether a key that begins with `start` is of this prefix, and not of one that is longer. */
-  owns(key: string): boolean {
-    return key.startsWith(this.start) && PLAIN.test(key.slice(this.start.length));
-  }
-
-  /** The sid of a key that is owned and not a digest of a long one; as listings give it. */
+  /** The sid of a key of this prefix, as listings show it. Not for keys for which {@link isDigest} is true. */
   sidOf(key: string): string {
-    const encoded = key.slice(this.start.length);
-    if (encoded.startsWith(HASH_MARK)) return encoded.slice(HASH_MARK.length);
-    return this.listed(plainSidOf(encoded));
+    const encoded = key.slice(this.keyPrefix.length);
+    if (encoded.startsWith(HASHED_SID_MARK)) return encoded.slice(HASHED_SID_MARK.length);
+    return this.publicIdOf(plainSidOf(encoded));
   }
 
-  /** What listings give for a sid: its digest, if keys have that. */
-  listed(sid: string): string {
+  /** What listings show for a sid: its digest if ids are hashed. */
+  publicIdOf(sid: string): string {
     return this.#hash === undefined ? sid : this.#hash(sid);
   }
 
-  /** What stands for a sid in events and diagnostics: a digest, with hashed ids the one that listings give. */
+  /** Identifies a session in events and diagnostics: a digest; with hashed ids the one that listings show. */
   sidHash(sid: string): string {
     return this.#hash === undefined ? digest(sid) : this.#hash(sid);
   }
 
-  /** The same, of the sid that a key was made of. */
+  /** The same for the sid that a key was made of. */
   sidHashOf(key: string): string {
-    const encoded = key.slice(this.start.length);
-    const isDigest = encoded.startsWith(HASH_MARK) || encoded.startsWith(DIGEST_MARK);
-    return isDigest ? encoded.slice(HASH_MARK.length) : this.sidHash(plainSidOf(encoded));
+    const encoded = key.slice(this.keyPrefix.length);
+    const isHashed = encoded.startsWith(HASHED_SID_MARK) || encoded.startsWith(LONG_SID_MARK);
+    return isHashed ? encoded.slice(HASHED_SID_MARK.length) : this.sidHash(plainSidOf(encoded));
   }
 
-  /** Whether the key is a digest, from which the sid cannot be had back: the data must carry it. */
+  /** Whether the key is the digest of a long sid, so that the data must contain the sid. */
   isDigest(key: string): boolean {
-    return key.startsWith(DIGEST_MARK, this.start.length);
+    return key.startsWith(LONG_SID_MARK, this.keyPrefix.length);
   }
 }
 
 function plainSidOf(encoded: string): string {
   return encoded.includes("%") ? decode(encoded) : encoded;
-}
-
-/** SHA-256 in base64url. */
-export function digest(sid: string): string {
-  // UTF-16, since UTF-8 would make all lone surrogates the same.
-  return createHash("sha256").update(sid, "utf16le").digest("base64url");
-}
-
-function hashOf(secret: string | Uint8Array | undefined): (sid: string) => string {
-  if (secret === undefined) return digest;
-  const key = createSecretKey(typeof secret === "string" ? Buffer.from(secret) : secret);
-  return sid => createHmac("sha256", key).update(sid, "utf16le").digest("base64url");
 }
 
 function encode(sid: string): string {

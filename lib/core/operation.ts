@@ -2,18 +2,18 @@ import { setMaxListeners } from "node:events";
 import { StoreError } from "../errors.js";
 import type { Outcome } from "./diagnostics.js";
 
-/** Clients are told to give up this much after the deadline: the caller is told first, and what it is told is ours. */
+/** Added to the deadline that clients get, so that our timeout error reaches the caller before the client's. */
 const CLIENT_DELAY_MS = 500;
 
-/** One call of a store's method: how long it may take, and whether its caller has given it up. */
+/** One call of a store's method: its time limit, and whether its caller still waits. */
 export class Operation {
-  /** What it came to, if that is more than success; for the diagnostics. */
+  /** The outcome for the diagnostics, if there is more to say than success. */
   outcome: Outcome | undefined;
 
   readonly #timeoutMs: number;
   readonly #callerSignal: AbortSignal | undefined;
   #controller: AbortController | undefined;
-  #end: { reason: unknown } | undefined;
+  #abandoned: { reason: unknown } | undefined;
   #deadline: number | undefined;
 
   constructor(timeoutMs: number, callerSignal?: AbortSignal) {
@@ -23,57 +23,68 @@ export class Operation {
   }
 
   /**
-   * When the time is up, on the real clock (`Date.now()`), whatever clock the store runs on. Counted from when it is
-   * first asked for, which is in the same turn: an operation that is done at once never needs it.
+   * When the time is up, on the real clock (`Date.now()`), whatever clock the store uses. The time starts when it is
+   * first read, in the same turn: an operation that completes synchronously never needs it.
    */
   get deadline(): number {
     this.#deadline ??= Date.now() + this.#timeoutMs;
     return this.#deadline;
   }
 
-  /** The latest of the times after which a request for these operations is of no use. For clients, not for callers. */
-  static clientDeadline(operations: readonly Operation[]): number {
+  /** When a request that serves these operations is of no more use. For clients, not for callers. */
+  static requestDeadline(operations: readonly Operation[]): number {
     return Math.max(...operations.map(({ deadline }) => deadline)) + CLIENT_DELAY_MS;
   }
 
-  /** Aborted when the time is up or the caller cancels. Made when first asked for: most backends do not need it. */
+  /** Aborted when the time is up or the caller cancels. Created on first use: most backends do not need it. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#end !== undefined) this.#controller.abort(this.#end.reason);
+      if (this.#abandoned !== undefined) this.#controller.abort(this.#abandoned.reason);
     }
     return this.#controller.signal;
   }
 
-  /** Whether the caller has had its answer (time-out, cancelled): nothing more must be begun on its behalf. */
-  get ended(): boolean {
-    return this.#end !== undefined;
+  /** Whether the caller has had its error (time limit, cancelled): nothing more may be started on its behalf. */
+  get isAbandoned(): boolean {
+    return this.#abandoned !== undefined;
   }
 
-  /** @throws what the caller was told, if it was told something already */
-  throwIfEnded(): void {
-    if (this.#end !== undefined) throw this.#end.reason;
+  /** @throws the error that the caller had, if it had one */
+  throwIfAbandoned(): void {
+    if (this.#abandoned !== undefined) throw this.#abandoned.reason;
+  }
+
+  /** @throws the reason of the caller's signal, if the caller has cancelled */
+  throwIfCancelled(): void {
+    this.#callerSignal?.throwIfAborted();
+  }
+
+  /** Starts the time limit again, for the next page of a listing. */
+  renew(): void {
+    this.throwIfCancelled();
+    this.#deadline = undefined;
   }
 
   /** A promise that settles with `work`, or rejects when the time is up or the caller cancels, whichever is first. */
-  limit<T>(work: PromiseLike<T>): Promise<T> {
+  withTimeout<T>(work: PromiseLike<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const stop = (reason: unknown) => {
-        this.#end = { reason };
+      const abandon = (reason: unknown) => {
+        this.#abandoned = { reason };
         settle();
         reject(reason);
         this.#controller?.abort(reason);
       };
-      const cancel = () => stop(this.#callerSignal?.reason);
-      const timer = setTimeout(() => stop(timedOut(this.#timeoutMs)), this.deadline - Date.now());
+      const cancel = () => abandon(this.#callerSignal?.reason);
+      const timer = setTimeout(() => abandon(timedOut(this.#timeoutMs)), this.deadline - Date.now());
       const settle = () => {
         clearTimeout(timer);
         this.#callerSignal?.removeEventListener("abort", cancel);
       };
-      if (this.#end !== undefined) stop(this.#end.reason);
+      if (this.#abandoned !== undefined) abandon(this.#abandoned.reason);
       else if (this.#callerSignal?.aborted) cancel();
       else if (this.#callerSignal !== undefined) {
-        // A signal for all calls of a server has as many listeners as there are calls: that is no leak.
+        // One signal for all calls of a server has as many listeners as there are calls, which is no leak.
         setMaxListeners(0, this.#callerSignal);
         this.#callerSignal.addEventListener("abort", cancel, { once: true });
       }
@@ -84,8 +95,8 @@ export class Operation {
         },
         error => {
           settle();
-          // Once it has ended, what fails only follows from that: a request that was aborted.
-          reject(this.#end === undefined ? error : this.#end.reason);
+          // Once abandoned, a failure is only a consequence, such as an aborted request.
+          reject(this.#abandoned === undefined ? error : this.#abandoned.reason);
         },
       );
     });
@@ -95,6 +106,6 @@ export class Operation {
 function timedOut(timeoutMs: number): StoreError {
   return new StoreError(
     "ERR_STORE_TIMEOUT",
-    `The session store's backend did not answer within ${timeoutMs} ms (option \`timeoutMs\`). A write may still have happened.`,
+    `The session store's backend did not respond within ${timeoutMs} ms (option \`timeoutMs\`). A write may still have taken place.`,
   );
 }

@@ -5,8 +5,8 @@ export interface Rule {
   test(value: unknown): boolean;
   expected: string;
   required?: boolean;
-  /** For values that must not be shown in an error: what is wrong with one, in words. */
-  fault?(value: unknown): string | undefined;
+  /** For values that must not be shown in an error: says what is wrong with one. */
+  problem?(value: unknown): string | undefined;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -38,19 +38,19 @@ export const rules = {
   },
 } satisfies Record<string, Rule>;
 
-/** The rule of an option that holds a secret. `fault` says in words what is wrong with a value, if anything is. */
-export function secretRule(fault: (value: unknown) => string | undefined, expected: string): Rule {
-  return { test: value => fault(value) === undefined, expected, fault };
+/** The rule of an option that holds a secret. `problem` says what is wrong with a value, if anything is. */
+export function secretRule(problem: (value: unknown) => string | undefined, expected: string): Rule {
+  return { test: value => problem(value) === undefined, expected, problem };
 }
 
-/** What a value is, without showing it. */
-export function kindOf(value: unknown): string {
+/** The type of a value, in words, without the value. */
+export function typeName(value: unknown): string {
   if (value === null) return "null";
   return Array.isArray(value) ? "an array" : typeof value;
 }
 
-/** The one wording for a wrong argument or option. `depth: -1` keeps clients and their credentials out of it. */
-export function misuse(name: string, expected: string, value: unknown): TypeError {
+/** The error for a wrong argument or option. `depth: -1` keeps clients and their credentials out of the message. */
+export function invalidArgument(name: string, expected: string, value: unknown): TypeError {
   const shown = inspect(value, { depth: -1, maxStringLength: 80, breakLength: Number.POSITIVE_INFINITY });
   return new TypeError(`Expected \`${name}\` to be ${expected}, got \`${shown}\` (${typeof value})`);
 }
@@ -62,21 +62,19 @@ export function misuse(name: string, expected: string, value: unknown): TypeErro
  */
 export function checkOptions(storeName: string, options: unknown, known: Record<string, Rule>): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw misuse("options", `an object of options for ${storeName}`, options);
+    throw invalidArgument("options", `an object of options for ${storeName}`, options);
   }
   for (const name of Object.keys(options)) {
     if (Object.hasOwn(known, name)) continue;
-    // Its value is not shown: it may be a secret that another package calls so.
-    throw new TypeError(
-      `Expected \`${name}\` to be left out: ${storeName} knows only ${Object.keys(known).join(", ")}`,
-    );
+    // The value is not shown: it may be a secret of another package's option.
+    throw new TypeError(`Unknown option \`${name}\`. ${storeName} accepts ${Object.keys(known).join(", ")}.`);
   }
   for (const [name, rule] of Object.entries(known)) {
     const value = (options as Record<string, unknown>)[name];
     if (value === undefined ? rule.required : !rule.test(value)) {
-      const fault = rule.fault?.(value);
-      if (fault === undefined) throw misuse(name, rule.expected, value);
-      throw new TypeError(`Expected \`${name}\` to be ${rule.expected}, but ${fault}`);
+      const problem = rule.problem?.(value);
+      if (problem === undefined) throw invalidArgument(name, rule.expected, value);
+      throw new TypeError(`Expected \`${name}\` to be ${rule.expected}, but ${problem}`);
     }
   }
 }

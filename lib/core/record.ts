@@ -1,128 +1,202 @@
-/** A value, or a promise of it: what is there at once is not worth a turn of the event loop. */
+/** A value or a promise of it. Synchronous backends return plain values and so avoid a microtask. */
 export type Awaitable<T> = T | PromiseLike<T>;
 
-/** What a backend keeps for one session. All times are epoch milliseconds. */
+/** What a backend stores for one session. Times are whole epoch milliseconds, durations whole milliseconds. */
 export interface StoredRecord {
-  /** The serialized session, opaque to the backend. */
+  /** The serialized session, opaque to the backend. Empty in a tombstone only. */
   readonly data: string;
-  /** Names this write and no other. A touch keeps it. Printable ASCII, at most 64 characters. */
+  /** Identifies the last write. Opaque to the backend: printable ASCII without spaces, at most 80 characters. */
   readonly version: string;
-  /** From here on the session is not found. */
-  readonly expiresAt: number;
-  /** How many milliseconds of `expiresAt` are there so that touches can be skipped (`touchAfter`). */
-  readonly slack: number;
-  /** When the session began; no touch and no save changes it. */
+  /** How long the session lives after its last use. 0 in a tombstone only. */
+  readonly lifetime: number;
+  /** When the session was last used. The only field that a touch changes. */
+  readonly activeAt: number;
+  /** When the session was created or, in a tombstone, destroyed. */
   readonly createdAt: number;
-  /** For the backend: what it knows of this record, such as its revision there. It finds it in {@link Expected}. */
-  note?: unknown;
+  /** The user that the session belongs to, if it belongs to one. Opaque to the backend. */
+  readonly user?: string | undefined;
 }
 
-/** When a record expires. */
-export type Deadline = Pick<StoredRecord, "expiresAt" | "slack">;
-
-/** That of what has not been stored yet. */
-export const NO_DEADLINE: Deadline = { expiresAt: 0, slack: 0 };
-
 /**
- * What a backend returns for something it finds under a key but cannot take for a record. The session counts as
- * absent, the event `corrupt` reports it, and it stays where it is.
+ * Returned by a backend for something that is stored under a key but is not a record. The session is treated as
+ * missing, the event `corrupt` reports it, and it is left in place.
  */
-export const UNREADABLE: StoredRecord = Object.freeze({
-  data: "",
-  version: "",
-  expiresAt: Number.POSITIVE_INFINITY,
-  slack: 0,
-  createdAt: 0,
-});
+export const UNREADABLE: unique symbol = Symbol("UNREADABLE");
 
-/** Not written means: what is stored is not the record that was expected. `undefined` if nothing is stored. */
-export type WriteResult = { written: true } | { written: false; current: StoredRecord | undefined };
+/** What a backend found under a key. */
+export interface Found {
+  readonly record: StoredRecord | typeof UNREADABLE;
+  /** Whatever helps the backend to write the record again, such as its revision. It comes back in conditions. */
+  readonly token?: unknown;
+}
 
-/** What a conditional write expects to find stored. */
-export interface Expected {
+/** A record that can be read, and the backend's token for it. */
+export interface FoundRecord extends Found {
+  readonly record: StoredRecord;
+}
+
+/** What must be stored for a write to take place. */
+export type WriteCondition = IfAbsent | IfVersion;
+
+/** Nothing is stored: no record, no tombstone, nothing that cannot be read. */
+export interface IfAbsent {
+  readonly absent: true;
+}
+
+/** A record with this version is stored, whose `activeAt` is not outside the range: a touch may have moved it. */
+export interface IfVersion {
+  readonly absent: false;
   readonly version: string;
-  /** The stored record expires then, or earlier: a touch that came in between must not be undone unawares. */
-  readonly expiresBy: number;
-  /** The record as the backend returned it or wrote it earlier, so that notes it keeps on records come back. */
-  readonly seen: StoredRecord;
+  readonly activeFrom: number;
+  readonly activeTo: number;
+  /** The token that the backend returned for this record, if it is known. The record may have been touched since. */
+  readonly token: unknown;
 }
 
-/**
- * Expects that nothing is stored. A backend that does not know it compares the version, which no record has, and
- * refuses.
- */
-export const ABSENT: Expected = Object.freeze({ version: "none", expiresBy: 0, seen: UNREADABLE });
+export const IF_ABSENT: IfAbsent = Object.freeze({ absent: true });
 
-/** Whether a write may go ahead over what is stored. For backends that evaluate it in a transaction. */
-export function isExpected(current: StoredRecord | undefined, expected: Expected | undefined): boolean {
-  if (expected === undefined) return true;
-  if (expected === ABSENT) return current === undefined;
-  return current?.version === expected.version && current.expiresAt <= expected.expiresBy;
+/** A conditional write. */
+export interface RecordWrite {
+  readonly record: StoredRecord;
+  readonly condition: WriteCondition;
+  /** When the backend may delete the record, in epoch milliseconds. Derived: no code decides on it. */
+  readonly deleteAt: number;
 }
 
-/** One find of a scan. */
-export interface ScannedRecord {
-  key: string;
-  record: StoredRecord;
+/** A touch: moves `activeAt` of a record and nothing else. Takes place if {@link touchHolds}. */
+export interface ActivityUpdate {
+  readonly activeAt: number;
+  /** The lifetime that the stored record must have: `deleteAt` is derived from it. */
+  readonly lifetime: number;
+  /** The `createdAt` that the stored record must have if `deleteAt` depends on it, else `undefined`. */
+  readonly createdAt: number | undefined;
+  /** The stored `activeAt` must not be earlier: the session has ended. At or after `activeAt` there is nothing to do. */
+  readonly activeFrom: number;
+  /** When the backend may delete the record after the touch, in epoch milliseconds. */
+  readonly deleteAt: number;
+  /** The record as this process last saw it, if it did. It may have changed since. */
+  readonly seen: FoundRecord | undefined;
 }
 
-/** The new expiry of a touched record. */
-export interface Extension {
-  expiresAt: number;
-  slack: number;
-  /** The store's clock: a record whose expiry is not later than this is gone and must not be extended. */
-  now: number;
+/** A removal: leaves a tombstone in place of whatever is stored. */
+export interface Removal {
+  readonly tombstone: StoredRecord;
+  /** Identifies this removal. A record whose version contains it was created over this tombstone, and stays. */
+  readonly id: string;
+  /** When the backend may delete the tombstone, in epoch milliseconds. */
+  readonly deleteAt: number;
 }
 
-/** Whether a touch moves this record: it is alive, and its expiry would become later. */
-export function canExtend(record: StoredRecord | undefined, extension: Extension): record is StoredRecord {
+/** Not written: the condition did not hold. `current` is what is stored, `undefined` if nothing is. */
+export type WriteResult =
+  | { readonly written: true; readonly token?: unknown }
+  | {
+      readonly written: false;
+      readonly current: Found | undefined;
+      /** Whether the client sent the write more than once, so that an earlier attempt may have taken place. */
+      readonly retried?: boolean;
+    };
+
+/** A key and what a scan found there. */
+export interface ScannedRecord extends Found {
+  readonly key: string;
+}
+
+/** Whether a write with this condition may replace what is stored. For backends that evaluate it in a transaction. */
+export function conditionHolds(found: Found | undefined, condition: WriteCondition): boolean {
+  if (condition.absent) return found === undefined;
+  const record = found?.record;
   return (
     record !== undefined &&
     record !== UNREADABLE &&
-    record.expiresAt > extension.now &&
-    record.expiresAt < extension.expiresAt
+    record.version === condition.version &&
+    record.activeAt >= condition.activeFrom &&
+    record.activeAt <= condition.activeTo
   );
 }
 
-/** A record as one string, for backends that keep one value per key: four fields in a line, then the data. */
-export function encodeRecord(record: StoredRecord): string {
-  return `${record.version} ${record.expiresAt} ${record.slack} ${record.createdAt}\n${record.data}`;
-}
-
-/** The reverse of {@link encodeRecord}; {@link UNREADABLE} for anything else. */
-export function decodeRecord(text: string): StoredRecord {
-  const version = text.indexOf(" ");
-  const expiresAt = text.indexOf(" ", version + 1);
-  const slack = text.indexOf(" ", expiresAt + 1);
-  const createdAt = text.indexOf("\n", slack + 1);
-  if (!(version < expiresAt && expiresAt < slack && slack < createdAt)) return UNREADABLE;
-  return readableRecord(
-    text.slice(createdAt + 1),
-    text.slice(0, version),
-    Number(text.slice(version + 1, expiresAt)),
-    Number(text.slice(expiresAt + 1, slack)),
-    Number(text.slice(slack + 1, createdAt)),
+/** Whether a touch may move this record. For backends that evaluate it in a transaction. */
+export function touchHolds(found: Found | undefined, touch: ActivityUpdate): found is FoundRecord {
+  const record = found?.record;
+  return (
+    record !== undefined &&
+    record !== UNREADABLE &&
+    record.lifetime === touch.lifetime &&
+    (touch.createdAt === undefined || record.createdAt === touch.createdAt) &&
+    record.activeAt >= touch.activeFrom &&
+    record.activeAt < touch.activeAt
   );
 }
 
-/** A record of fields that come from outside; {@link UNREADABLE} if they cannot be those of a record. */
-export function readableRecord(
-  data: unknown,
-  version: unknown,
-  expiresAt: number,
-  slack: number,
-  createdAt: number,
-): StoredRecord {
-  const readable =
+/** Whether a record only says that a session was destroyed. To everybody else it is not there. */
+export function isTombstone(record: StoredRecord): boolean {
+  return record.lifetime === 0;
+}
+
+/** What a removal leaves. Its version is the id of the removal. */
+export function tombstoneOf(id: string, now: number): StoredRecord {
+  return { data: "", version: id, lifetime: 0, activeAt: now, createdAt: now };
+}
+
+/** Begins every encoded record, so that those of version 0.1 and foreign texts are told apart. */
+const FORMAT = "2";
+
+/** A record as one string, for backends that store one value for each key: a line of fields, then the data. */
+export function encodeRecord({ data, version, lifetime, activeAt, createdAt, user }: StoredRecord): string {
+  const owner = user === undefined ? "" : ` ${encodeURIComponent(user)}`;
+  return `${FORMAT} ${version} ${lifetime} ${activeAt} ${createdAt}${owner}\n${data}`;
+}
+
+/** Reverses {@link encodeRecord}. Returns {@link UNREADABLE} for any other text. */
+export function decodeRecord(text: string): StoredRecord | typeof UNREADABLE {
+  const end = text.indexOf("\n");
+  if (end < 0) return UNREADABLE;
+  const [format, version, lifetime, activeAt, createdAt, user] = text.slice(0, end).split(" ");
+  if (format !== FORMAT) return UNREADABLE;
+  return recordOf({
+    data: text.slice(end + 1),
+    version,
+    lifetime: numberOf(lifetime),
+    activeAt: numberOf(activeAt),
+    createdAt: numberOf(createdAt),
+    user: user && decodeUser(user),
+  });
+}
+
+/** A record made of fields that come from a backend. Returns {@link UNREADABLE} if they cannot be those of a record. */
+export function recordOf(
+  fields: { readonly [Field in keyof StoredRecord]?: unknown },
+): StoredRecord | typeof UNREADABLE {
+  const { data, version, lifetime, activeAt, createdAt, user } = fields;
+  const isRecord =
     typeof data === "string" &&
     typeof version === "string" &&
     version !== "" &&
-    Number.isFinite(expiresAt) &&
-    Number.isFinite(slack) &&
-    Number.isFinite(createdAt);
-  return readable ? { data, version, expiresAt, slack, createdAt } : UNREADABLE;
+    Number.isSafeInteger(lifetime) &&
+    Number.isSafeInteger(activeAt) &&
+    Number.isSafeInteger(createdAt) &&
+    (user === undefined || typeof user === "string");
+  return isRecord ? ({ data, version, lifetime, activeAt, createdAt, user } as StoredRecord) : UNREADABLE;
+}
+
+/** Not `Number("")`, which is 0. */
+function numberOf(text: string | undefined): number {
+  return text ? Number(text) : Number.NaN;
+}
+
+function decodeUser(user: string): string | undefined {
+  try {
+    return decodeURIComponent(user);
+  } catch {
+    return undefined;
+  }
 }
 
 export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
   return typeof value === "object" && typeof (value as PromiseLike<T> | null)?.then === "function";
+}
+
+/** Continues with a value, at once if it is there. */
+export function chain<T, U>(value: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
+  return isPromise(value) ? value.then(next) : next(value);
 }

@@ -1,49 +1,51 @@
-import type { SessionData } from "express-session";
 import type { Serializer } from "./codec.js";
+import type { Ttl } from "./cookie.js";
 import { Encryption, type EncryptionOptions, encryptionRule } from "./encryption.js";
-import type { ExpiryPolicy } from "./expiry.js";
-import { type HashIdsOptions, hashIdsRule, MAX_PREFIX_BYTES } from "./keys.js";
-import { checkOptions, misuse, type Rule, rules } from "./options.js";
+import type { LifetimePolicy } from "./expiry.js";
+import { type HashIdsOptions, hashIdsRule } from "./hashed-ids.js";
+import { MAX_PREFIX_BYTES } from "./keys.js";
+import { checkOptions, type Rule, rules } from "./options.js";
 
-/** What to do when a session was changed by another request since it was loaded. */
+/** What a save does if another request changed the session since it was loaded. */
 export type ConflictPolicy = "merge" | "overwrite" | "error";
 
-/** The options that every store takes. */
+/** The options that every store accepts. */
 export interface StoreOptions {
   /**
-   * What every key begins with. Stores with different prefixes share a backend without seeing each other.
-   * At most 512 bytes. @defaultValue `"sess:"`
+   * Begins every key. Stores with different prefixes share a backend without seeing each other's sessions. At most
+   * 512 bytes. @defaultValue `"sess:"`
    */
   prefix?: string | undefined;
   /**
-   * Lifetime in seconds of sessions whose cookie has no expiry, or a function of the session that returns it; 0 or
-   * less means that the session is over. @defaultValue `86400` (one day)
+   * Lifetime in seconds of sessions whose cookie has no `maxAge`, or a function of the session as it is written that
+   * returns it. Zero or less ends the session. @defaultValue `86400` (one day)
    */
-  ttl?: number | ((session: SessionData) => number) | undefined;
+  ttl?: Ttl | undefined;
   /**
-   * Seconds by which a touch must move the expiry to be written. Records live that much longer, so a skipped touch
-   * never ends a session early. @defaultValue the smaller of 60 and 5 % of the session's lifetime; 0 in memory
+   * Seconds by which a touch must move the last use of a session to be written. A session is found for that much
+   * longer, so that a skipped touch never ends it early. All processes need the same value.
+   * @defaultValue the smaller of 60 and 5 % of the session's lifetime; 0 in memory
    */
   touchAfter?: number | undefined;
-  /** Seconds after which a session ends however busy it is. @defaultValue none */
+  /** Seconds after its creation at which a session ends, however busy it is. @defaultValue none */
   absoluteTimeout?: number | undefined;
-  /** What happens to a save when another request changed the session since it was loaded. @defaultValue `"merge"` */
+  /** What a save does if another request changed the session since it was loaded. @defaultValue `"merge"` */
   conflict?: ConflictPolicy | undefined;
-  /** Whether touches do nothing, so that only a save prolongs a session. @defaultValue `false` */
+  /** Whether touches do nothing, so that only saves keep a session alive. @defaultValue `false` */
   disableTouch?: boolean | undefined;
-  /** Turns sessions into strings and back; may be asynchronous. @defaultValue `JSON` */
+  /** Turns sessions into strings and back. May be asynchronous. @defaultValue `JSON` */
   serializer?: Serializer | undefined;
-  /** Milliseconds within which every operation ends; for listings and `clear`, every page. @defaultValue `5000` */
+  /** Milliseconds within which every call ends; for listings and `clear`, every page. @defaultValue `5000` */
   timeoutMs?: number | undefined;
   /**
-   * Whether keys in the backend have a digest of the sid (SHA-256, or an HMAC with a secret) in place of it, so that
-   * who reads the backend cannot take over a session. Listings then give the digest, and `destroy` takes it.
-   * @defaultValue `false`
+   * Whether keys in the backend contain a digest of the sid instead of the sid, so that nobody who reads the backend can
+   * take over a session. Listings then show the digest, and `destroy` accepts it. A store with sessions is turned over
+   * by moving them to another prefix. @defaultValue `false`
    */
   hashIds?: boolean | HashIdsOptions | undefined;
   /**
-   * Encrypts the sessions in the backend with AES-256-GCM. Expiry, version and time of creation stay readable; a
-   * record that no key opens is absent and reported by the event `corrupt`. @defaultValue none
+   * Encrypts the sessions in the backend with AES-256-GCM. Lifetime, last use, version and time of creation stay
+   * readable. A record that no key decrypts is missing, and reported by the event `corrupt`. @defaultValue none
    */
   encryption?: EncryptionOptions | undefined;
   /** The clock, in epoch milliseconds; for tests. @defaultValue `Date.now` */
@@ -52,15 +54,17 @@ export interface StoreOptions {
 
 /** The shared options, checked and with their defaults. */
 export interface StoreSettings {
-  prefix: string;
-  expiry: ExpiryPolicy;
-  conflict: ConflictPolicy;
-  disableTouch: boolean;
-  serializer: Serializer;
-  timeoutMs: number;
-  hashing: HashIdsOptions | undefined;
-  encryption: Encryption | undefined;
-  now: () => number;
+  readonly prefix: string;
+  readonly ttl: Ttl;
+  readonly lifetimes: LifetimePolicy;
+  readonly conflict: ConflictPolicy;
+  readonly disableTouch: boolean;
+  readonly serializer: Serializer;
+  readonly timeoutMs: number;
+  readonly hashing: HashIdsOptions | undefined;
+  readonly encryption: Encryption | undefined;
+  /** The clock, in whole epoch milliseconds. */
+  readonly now: () => number;
 }
 
 const DEFAULT_PREFIX = "sess:";
@@ -101,7 +105,7 @@ const sharedRules: Record<keyof StoreOptions, Rule> = {
  * Checks the options of a store and fills in the defaults of the shared ones.
  *
  * @param ownRules - what the options of the backend must be
- * @param touchAfter - the default of `touchAfter` in seconds, if it is not the automatic one
+ * @param touchAfter - the default of `touchAfter` in seconds; `undefined` makes it depend on the lifetime
  * @throws TypeError for an unknown or ill-typed option
  */
 export function settingsOf(
@@ -113,13 +117,14 @@ export function settingsOf(
   checkOptions(storeName, options, { ...sharedRules, ...ownRules });
   const disableTouch = options.disableTouch ?? false;
   if (disableTouch && options.touchAfter !== undefined) {
-    throw misuse("touchAfter", "left out, since `disableTouch` is true", options.touchAfter);
+    throw new TypeError("`touchAfter` cannot be combined with `disableTouch`");
   }
+  const clock = options.now ?? (() => Date.now());
   return {
     prefix: options.prefix ?? DEFAULT_PREFIX,
-    expiry: {
-      ttl: options.ttl ?? DEFAULT_TTL_SECONDS,
-      // Without touches there is nothing to skip, so no slack either.
+    ttl: options.ttl ?? DEFAULT_TTL_SECONDS,
+    lifetimes: {
+      // Without touches none is skipped.
       touchAfterMs: disableTouch ? 0 : inMilliseconds(options.touchAfter ?? touchAfter),
       absoluteTimeoutMs: inMilliseconds(options.absoluteTimeout),
     },
@@ -129,7 +134,7 @@ export function settingsOf(
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     hashing: options.hashIds === true ? {} : options.hashIds || undefined,
     encryption: options.encryption && new Encryption(options.encryption),
-    now: options.now ?? (() => Date.now()),
+    now: () => Math.floor(clock()),
   };
 }
 

@@ -1,68 +1,73 @@
-/** What waits to be sent. */
+import { runInBackground } from "./background.js";
+
+/** An operation that waits to be sent. */
 export interface Batchable {
   readonly key: string;
-  /** Bytes it adds to a request. */
+  /** Bytes that it adds to a request. */
   readonly size: number;
-  /** Once it has ended, nobody waits any more: the item is not sent, and its promise rejected. */
-  readonly operation: { readonly ended: boolean };
+  /** An abandoned operation is not sent, and its promise is rejected. */
+  readonly operation: { readonly isAbandoned: boolean };
 }
 
-export interface BatchOptions<Item, Result> {
-  /** Sends a batch and returns the results in the order of the items. */
+export interface BatcherOptions<Item, Result> {
+  /** Sends a batch. Resolves with the results in the order of the items. */
   send(items: Item[]): Promise<Result[]>;
-  /** How many items and bytes go into one request at most. */
+  /** How many items and bytes one request may have. */
   limits(): { items: number; bytes: number };
-  /** How many requests are under way at once, at most. */
-  requests: number;
-  /** Whether items of one key may be under way at once. If not, they are sent one after the other, in order. */
-  repeatKeys: boolean;
-  /** Whether an error may be the doing of one item, so that each is sent again by itself. */
-  isolate(error: unknown): boolean;
+  /** How many requests may be in flight. */
+  maxInFlight: number;
+  /** How long a request holds its place among those in flight, in milliseconds. @defaultValue until it settles */
+  maxHoldMs?: number;
+  /** Whether items of one key may be in flight together. If not, they are sent one after the other, in order. */
+  allowSameKey: boolean;
+  /** Whether one item may have caused an error, so that each item is sent again on its own. */
+  retryIndividually(error: unknown): boolean;
 }
 
-interface Waiting<Item, Result> {
-  item: Item;
-  /** Its batch was refused, maybe for it: it is sent by itself now. */
-  alone: boolean;
+interface Queued<Item, Result> {
+  readonly item: Item;
+  /** Set when its batch was rejected, perhaps because of this item. */
+  readonly sendAlone: boolean;
   resolve(result: Result): void;
   reject(error: unknown): void;
 }
 
 /**
- * Gathers operations that wait at the same moment into one request: those of one turn of the event loop, and under
- * load those that come while earlier requests are under way. While nothing is under way, an operation waits for those
- * of the same callback only.
+ * Coalesces concurrent operations into one request: those added in the same tick and, while requests are in flight, all
+ * that arrive until the next one is sent.
  *
- * An item is sent after it was added, never joined to a request that is already under way: a read that joined an
- * earlier one could miss a write that finished in between.
+ * An item never joins a request that has been sent already: a read that joined one could miss a write that was
+ * acknowledged in between. Requests run in no caller's `AsyncLocalStorage` context, since they serve several callers.
  */
 export class Batcher<Item extends Batchable, Result> {
-  readonly #options: BatchOptions<Item, Result>;
-  #waiting: Waiting<Item, Result>[] = [];
-  #requests = 0;
-  readonly #keysUnderWay = new Set<string>();
-  #scheduled = false;
+  readonly #options: BatcherOptions<Item, Result>;
+  #queue: Queued<Item, Result>[] = [];
+  #inFlight = 0;
+  readonly #keysInFlight = new Set<string>();
+  #isScheduled = false;
 
-  constructor(options: BatchOptions<Item, Result>) {
+  constructor(options: BatcherOptions<Item, Result>) {
     this.#options = options;
   }
 
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, alone: false, resolve, reject });
-      this.#schedule(this.#requests === 0 ? process.nextTick : setImmediate);
+      this.#queue.push({ item, sendAlone: false, resolve, reject });
+      // An idle batcher adds no turn of the event loop to the latency. A busy one waits for the end of this turn, in
+      // which the callers that a response has just resumed add their next operations.
+      this.#schedule(this.#inFlight === 0 ? process.nextTick : setImmediate);
     });
   }
 
   #schedule(later: (flush: () => void) => void): void {
-    if (this.#scheduled || this.#waiting.length === 0 || this.#requests >= this.#options.requests) return;
-    this.#scheduled = true;
-    later(this.#flush);
+    if (this.#isScheduled || this.#queue.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
+    this.#isScheduled = true;
+    runInBackground(() => later(this.#flush));
   }
 
   readonly #flush = (): void => {
-    this.#scheduled = false;
-    while (this.#requests < this.#options.requests) {
+    this.#isScheduled = false;
+    while (this.#inFlight < this.#options.maxInFlight) {
       const { items, bytes } = this.#options.limits();
       const batch = this.#take(items, bytes);
       if (batch.length === 0) return;
@@ -70,60 +75,74 @@ export class Batcher<Item extends Batchable, Result> {
     }
   };
 
-  #take(maxItems: number, maxBytes: number): Waiting<Item, Result>[] {
-    const { repeatKeys } = this.#options;
-    const batch: Waiting<Item, Result>[] = [];
-    const left: Waiting<Item, Result>[] = [];
-    // A later item of the same key must not overtake one that is left.
+  #take(maxItems: number, maxBytes: number): Queued<Item, Result>[] {
+    const { allowSameKey } = this.#options;
+    const batch: Queued<Item, Result>[] = [];
+    const left: Queued<Item, Result>[] = [];
+    // A later item must not overtake an earlier one of the same key.
     const keysLeft = new Set<string>();
     let bytes = 0;
     let next = 0;
-    for (; next < this.#waiting.length && batch.length < maxItems; next++) {
-      const waiting = this.#waiting[next] as Waiting<Item, Result>;
-      const { item, alone } = waiting;
-      const { key, size } = item;
-      if (item.operation.ended) {
-        // Its caller has been told, but whoever keeps something for the time of the request has not.
-        waiting.reject(new Error("It was given up before it was sent."));
+    for (; next < this.#queue.length && batch.length < maxItems; next++) {
+      const queued = this.#queue[next] as Queued<Item, Result>;
+      const { key, size, operation } = queued.item;
+      if (operation.isAbandoned) {
+        // The caller has its error already. This rejection releases what is held for the time of the request.
+        queued.reject(new Error("The operation was cancelled before it was sent"));
         continue;
       }
-      const joins = !alone && !batch[0]?.alone && bytes + size <= maxBytes;
-      const taken = !repeatKeys && (this.#keysUnderWay.has(key) || keysLeft.has(key));
-      if ((joins || batch.length === 0) && !taken) {
-        batch.push(waiting);
+      const fits = !queued.sendAlone && !batch[0]?.sendAlone && bytes + size <= maxBytes;
+      const isBlocked = !allowSameKey && (this.#keysInFlight.has(key) || keysLeft.has(key));
+      if ((fits || batch.length === 0) && !isBlocked) {
+        batch.push(queued);
         bytes += size;
-        if (!repeatKeys) this.#keysUnderWay.add(key);
+        if (!allowSameKey) this.#keysInFlight.add(key);
       } else {
-        left.push(waiting);
-        if (!repeatKeys) keysLeft.add(key);
+        left.push(queued);
+        if (!allowSameKey) keysLeft.add(key);
       }
     }
-    this.#waiting = left.concat(this.#waiting.slice(next));
+    this.#queue = left.concat(this.#queue.slice(next));
     return batch;
   }
 
-  #send(batch: Waiting<Item, Result>[]): void {
-    this.#requests += 1;
-    const ended = () => {
-      this.#requests -= 1;
-      if (!this.#options.repeatKeys) for (const { item } of batch) this.#keysUnderWay.delete(item.key);
-      // After the callers have gone on: what they add now goes along.
-      this.#schedule(setImmediate);
+  #send(batch: Queued<Item, Result>[]): void {
+    const release = this.#occupy();
+    const settled = () => {
+      if (!this.#options.allowSameKey) for (const { item } of batch) this.#keysInFlight.delete(item.key);
+      release();
     };
     this.#options.send(batch.map(({ item }) => item)).then(
       results => {
         batch.forEach(({ resolve }, index) => {
           resolve(results[index] as Result);
         });
-        ended();
+        settled();
       },
       error => {
-        if (batch.length > 1 && this.#options.isolate(error)) {
-          // In front, so that they keep their place before later items of the same keys.
-          this.#waiting = batch.map(waiting => ({ ...waiting, alone: true })).concat(this.#waiting);
+        if (batch.length > 1 && this.#options.retryIndividually(error)) {
+          // In front, so that they stay before later items of the same keys.
+          this.#queue = batch.map(queued => ({ ...queued, sendAlone: true })).concat(this.#queue);
         } else for (const { reject } of batch) reject(error);
-        ended();
+        settled();
       },
     );
+  }
+
+  /** Takes a place among the requests in flight. Returns the function that gives it back. */
+  #occupy(): () => void {
+    const { maxHoldMs } = this.#options;
+    this.#inFlight += 1;
+    let isHeld = true;
+    const release = () => {
+      clearTimeout(timer);
+      if (isHeld) this.#inFlight -= 1;
+      isHeld = false;
+      // The callers go on first: what they add now is sent along.
+      this.#schedule(setImmediate);
+    };
+    // A request that hangs must not keep all later ones waiting.
+    const timer = maxHoldMs === undefined ? undefined : setTimeout(release, maxHoldMs);
+    return release;
   }
 }

@@ -1,28 +1,24 @@
-const DEFAULT_SECONDS = 60;
+import { runInBackground } from "./background.js";
 
-/** Runs a clean-up at an interval. Never keeps the process alive, and never runs twice at once. */
+/** Runs a sweep at an interval. Never keeps the process alive, and never runs two sweeps at once. */
 export class CleanupTimer {
   readonly #seconds: number;
-  readonly #cleanup: () => Promise<unknown>;
+  readonly #sweep: () => Promise<unknown>;
   readonly #onError: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
-  #running = false;
+  #isRunning = false;
 
-  /** @param seconds - the option `cleanupInterval`; 0 means never */
-  constructor(
-    seconds: number = DEFAULT_SECONDS,
-    cleanup: () => Promise<unknown>,
-    onError: (error: unknown) => void,
-  ) {
+  /** @param seconds - the interval; 0 means never */
+  constructor(seconds: number, sweep: () => Promise<unknown>, onError: (error: unknown) => void) {
     this.#seconds = seconds;
-    this.#cleanup = cleanup;
+    this.#sweep = sweep;
     this.#onError = onError;
   }
 
-  /** Called with the first write: a store that is not used has no timer. */
+  /** Call it with the first write: a store that is not used has no timer. */
   start(): void {
     if (this.#seconds === 0 || this.#timer !== undefined) return;
-    this.#timer = setInterval(() => this.#run(), this.#seconds * 1000);
+    this.#timer = runInBackground(() => setInterval(() => this.#run(), this.#seconds * 1000));
     this.#timer.unref();
   }
 
@@ -31,12 +27,12 @@ export class CleanupTimer {
   }
 
   #run(): void {
-    if (this.#running) return;
-    this.#running = true;
-    this.#cleanup()
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#sweep()
       .catch(this.#onError)
       .finally(() => {
-        this.#running = false;
+        this.#isRunning = false;
       });
   }
 }

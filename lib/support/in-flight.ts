@@ -1,29 +1,25 @@
-/**
- * Knows whether anything is under way. A count and not a Set of promises: each table that a busy Set leaves behind
- * leads to its next one, which carries what has long been done through many garbage collections.
- */
-export class UnderWay {
+/** Counts what is in flight. A count and not a Set of promises, which would keep settled work alive for longer. */
+export class InFlight {
   #count = 0;
-  #idle: (() => void) | undefined;
+  #onDrained: (() => void) | undefined;
 
-  readonly #ended = (): void => {
+  readonly #settled = (): void => {
     this.#count -= 1;
-    if (this.#count === 0) this.#idle?.();
+    if (this.#count === 0) this.#onDrained?.();
   };
 
   /** Counts `work` until it settles, and returns it. */
   track<T>(work: Promise<T>): Promise<T> {
     this.#count += 1;
-    work.then(this.#ended, this.#ended);
+    work.then(this.#settled, this.#settled);
     return work;
   }
 
-  /** Resolves when nothing is under way. To be called once, when nothing new begins. */
-  async end(): Promise<void> {
-    if (this.#count > 0) {
-      await new Promise<void>(resolve => {
-        this.#idle = resolve;
-      });
-    }
+  /** Resolves when nothing is in flight. Call it once, when nothing new begins. */
+  async drained(): Promise<void> {
+    if (this.#count === 0) return;
+    await new Promise<void>(resolve => {
+      this.#onDrained = resolve;
+    });
   }
 }

@@ -1,110 +1,149 @@
+import { types } from "node:util";
 import type { SessionData } from "express-session";
-import { type Deadline, NO_DEADLINE, type StoredRecord } from "../record.js";
-
-/** What is remembered of a session that a request holds, so that its saves can be conditional and merge. */
-export interface Loaded {
-  readonly owner: LoadedSessions;
-  readonly sid: string;
-  key: string;
-  /** The stored record as last seen; `undefined` for a new session before its first save. */
-  record: StoredRecord | undefined;
-  /** The expiry of what is stored, as far as is known: touches move it. */
-  deadline: Deadline;
-  /**
-   * The session as this request held it when it was loaded or last saved, serialized: only what changed since this is
-   * this request's doing.
-   */
-  held: string;
-  /** Whether what is stored differs from that: it is the outcome of a merge. */
-  isBehind: boolean;
-  /**
-   * When the session was to end when it was loaded or last saved. A cookie that says the same at the next save is not
-   * this request's doing, and must not undo a touch by another.
-   */
-  sessionEnd: number | undefined;
-  /** The last writes that have not been answered: one that is found stored later was ours. */
-  unanswered: { readonly version: string; readonly held: string }[] | undefined;
-  /** What other stores remember of the same object. */
-  readonly next: Loaded | undefined;
-}
-
-/** A constructor that gives back what it is given, so that a class which extends it adds its fields to that. */
-const Given = class {
-  constructor(object: object) {
-    // biome-ignore lint/correctness/noConstructorReturn: this is what it is for
-    return object;
-  }
-} as new (
-  object: object,
-) => object;
+import { cookieOf } from "../cookie.js";
+import type { FoundRecord } from "../record.js";
+import { objectNotes } from "./object-notes.js";
 
 /**
- * A memory of an object, as a private field of it: invisible to everybody else, and gone with it. A WeakMap would do
- * the same, but entering an object there costs as much as half of a `get` in memory, and garbage collection more.
+ * What a session object is to the store:
+ * - `loaded`: it was loaded from the store, or has been saved;
+ * - `new`: a request's `Session` that has not been saved;
+ * - `copy`: a copy of a `Session` that the store does not know;
+ * - `plain`: data that somebody else put together.
  */
-class Memory extends Given {
-  #loaded: Loaded;
+export type Origin = "loaded" | "new" | "copy" | "plain";
 
-  private constructor(session: object, loaded: Loaded) {
-    super(session);
-    this.#loaded = loaded;
+/** A write whose response has not arrived. */
+export interface InDoubtWrite {
+  readonly id: string;
+  /** The session as it was written, serialized: the merge base if the write took place. */
+  readonly text: string;
+}
+
+/** A session as a request holds it. */
+export interface RequestedSession {
+  /** The session, serialized. */
+  readonly text: string;
+  readonly lifetime: number;
+  /** The expiry in its cookie. */
+  readonly expires: number | undefined;
+}
+
+/** More writes in doubt than this are of no use, and each holds the text of a session. */
+const MAX_IN_DOUBT = 4;
+
+const NONE: readonly InDoubtWrite[] = [];
+
+/** What the store knows of one session object: what it was loaded from, so that saves are conditional and merge. */
+export class TrackedSession {
+  readonly sid: string;
+  readonly key: string;
+  /** When the session was loaded or, if it is new, seen for the first time. */
+  readonly seenAt: number;
+  /** For an object of `all()`, which sets its `id`: the `id` that it had, if it had one. */
+  ownId: { id?: unknown } | undefined;
+
+  /** The object that was loaded or saved, of which there may be copies. */
+  object: object | undefined;
+
+  // Only the methods below write these fields.
+  origin: Origin;
+  /** The record that is stored, as far as is known, and the serialized session in it. */
+  stored: FoundRecord | undefined;
+  storedText = "";
+  /** The serialized session as it was loaded or last saved. Differences from it are this request's changes. */
+  baseText: string | undefined;
+  /** The lifetime, and the expiry in the cookie, at that time. Other ones are this request's doing. */
+  lifetime: number | undefined;
+  shownExpires: number | undefined;
+  inDoubt = NONE;
+
+  constructor(sid: string, key: string, origin: Origin, seenAt: number) {
+    this.sid = sid;
+    this.key = key;
+    this.origin = origin;
+    this.seenAt = seenAt;
   }
 
-  static of(session: object): Loaded | undefined {
-    return #loaded in session ? session.#loaded : frozen.get(session);
+  /** The object holds what was read from this record. */
+  loaded(stored: FoundRecord, text: string, shownExpires: number | undefined): void {
+    this.origin = "loaded";
+    this.stored = stored;
+    this.storedText = text;
+    this.baseText = text;
+    this.lifetime = stored.record.lifetime;
+    this.shownExpires = shownExpires;
   }
 
-  static set(session: object, loaded: Loaded): void {
-    if (#loaded in session) session.#loaded = loaded;
-    // Engines are going to refuse new private fields there, as they do other fields.
-    else if (!Object.isExtensible(session)) frozen.set(session, loaded);
-    else new Memory(session, loaded);
+  /** A save took place. `storedText` is what was written, `own` what the request holds. */
+  saved(stored: FoundRecord, storedText: string, own: RequestedSession): void {
+    this.loaded(stored, storedText, own.expires);
+    this.baseText = own.text;
+    this.lifetime = own.lifetime;
+    this.inDoubt = NONE;
+  }
+
+  /** A touch took place. */
+  touched(from: FoundRecord, activeAt: number, token: unknown): void {
+    const record = this.stored?.record;
+    if (record?.version !== from.record.version || record.activeAt >= activeAt) return;
+    this.stored = { record: { ...record, activeAt }, token };
+  }
+
+  /** A write was sent. It is in doubt until {@link saved} or {@link rejected}. */
+  sent(id: string, text: string): void {
+    this.inDoubt = [...this.inDoubt.slice(1 - MAX_IN_DOUBT), { id, text }];
+  }
+
+  /** It is known that a write did not take place. */
+  rejected(id: string): void {
+    this.inDoubt = this.inDoubt.filter(write => write.id !== id);
+  }
+
+  /** A copy for another object that was made of this one. */
+  clone(): TrackedSession {
+    return Object.assign(new TrackedSession(this.sid, this.key, this.origin, this.seenAt), this);
   }
 }
 
-const frozen = new WeakMap<object, Loaded>();
+/** What a store knows of the session objects in use. */
+export class SessionTracker {
+  readonly #tracked = objectNotes<TrackedSession>();
 
-/** The memory that one store has of loaded sessions, by the object that the request holds. */
-export class LoadedSessions {
-  /** Notes that `session` was read from, or is about to be written to, `sid`. */
-  remember(
-    session: object,
-    sid: string,
-    key: string,
-    record: StoredRecord | undefined,
-    held: string,
-  ): Loaded {
-    const known = Memory.of(session);
-    const loaded: Loaded = {
-      owner: this,
-      sid,
-      key,
-      record,
-      deadline: record ?? NO_DEADLINE,
-      held,
-      isBehind: false,
-      sessionEnd: record && record.expiresAt - record.slack,
-      unanswered: undefined,
-      next: known?.owner === this ? known.next : known,
-    };
-    Memory.set(session, loaded);
-    return loaded;
+  /** Finds what is known of an object under this sid, or of the object that it is a copy or a proxy of. */
+  find(session: RequestSession, sid: string): TrackedSession | undefined {
+    const cookie = cookieOf(session);
+    const tracked = this.#get(session, sid) ?? this.#get(cookie, sid);
+    if (tracked !== undefined) return tracked;
+    // Its cookie was replaced, or it is a proxy whose cookie is one too. A new session may have the same request.
+    const ofRequest = this.#get(session.req, sid);
+    return ofRequest?.object === session || types.isProxy(session) ? ofRequest : undefined;
   }
 
-  /** What is remembered of `session`, under whatever sid. */
-  find(session: object): Loaded | undefined {
-    let loaded = Memory.of(session);
-    while (loaded !== undefined && loaded.owner !== this) loaded = loaded.next;
-    return loaded;
+  #get(object: unknown, sid: string): TrackedSession | undefined {
+    const tracked = isObject(object) ? this.#tracked.get(object) : undefined;
+    return tracked?.sid === sid ? tracked : undefined;
   }
 
-  /** `Session` objects are made of the object that `get` returned: the memory goes along, as one of its own. */
-  carryOver(from: SessionData, to: object): void {
-    const loaded = this.find(from);
-    if (loaded === undefined) return;
-    const own = this.remember(to, loaded.sid, loaded.key, loaded.record, loaded.held);
-    own.isBehind = loaded.isBehind;
-    own.deadline = loaded.deadline;
-    own.sessionEnd = loaded.sessionEnd;
+  /** Notes what is known of an object. A spread is recognized by its cookie, a proxy by its request. */
+  track(session: RequestSession, tracked: TrackedSession): void {
+    const cookie = cookieOf(session);
+    const { req } = session;
+    tracked.object = session;
+    this.#tracked.set(isObject(req) ? req : session, tracked);
+    if (cookie !== undefined) this.#tracked.set(cookie, tracked);
   }
+
+  /** express-session makes the `Session` of a request from what `get` returned. */
+  carryOver(from: SessionData, to: SessionData): void {
+    const tracked = this.#tracked.get(from);
+    if (tracked !== undefined) this.track(to, tracked.clone());
+  }
+}
+
+/** A session that may be the one of a request. */
+type RequestSession = SessionData & { req?: unknown };
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

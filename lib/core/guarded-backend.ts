@@ -1,0 +1,63 @@
+import { StoreError } from "../errors.js";
+import type { Operation } from "./operation.js";
+import {
+  type ActivityUpdate,
+  type Awaitable,
+  type Found,
+  isPromise,
+  type RecordWrite,
+  type Removal,
+  type WriteResult,
+} from "./record.js";
+
+/** The operations of a backend on single records. */
+export interface RecordOperations {
+  read(key: string, operation: Operation): Awaitable<Found | undefined>;
+  write(key: string, write: RecordWrite, operation: Operation): Awaitable<WriteResult>;
+  touch(key: string, touch: ActivityUpdate, operation: Operation): Awaitable<WriteResult>;
+  remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
+}
+
+/** Calls a backend. Any error without a code of ours becomes `ERR_STORE_UNAVAILABLE`. */
+export class GuardedBackend implements RecordOperations {
+  readonly #backend: RecordOperations;
+
+  constructor(backend: RecordOperations) {
+    this.#backend = backend;
+  }
+
+  read(key: string, operation: Operation): Awaitable<Found | undefined> {
+    return guard(() => this.#backend.read(key, operation));
+  }
+
+  write(key: string, write: RecordWrite, operation: Operation): Awaitable<WriteResult> {
+    return guard(() => this.#backend.write(key, write, operation));
+  }
+
+  touch(key: string, touch: ActivityUpdate, operation: Operation): Awaitable<WriteResult> {
+    return guard(() => this.#backend.touch(key, touch, operation));
+  }
+
+  remove(key: string, removal: Removal, operation: Operation): Awaitable<void> {
+    return guard(() => this.#backend.remove(key, removal, operation));
+  }
+}
+
+/** Calls a function of a backend, whether it throws or rejects. */
+export function guard<T>(call: () => Awaitable<T>): Awaitable<T> {
+  try {
+    const result = call();
+    return isPromise(result) ? result.then(undefined, unavailable) : result;
+  } catch (error) {
+    return unavailable(error);
+  }
+}
+
+function unavailable(error: unknown): never {
+  if (error instanceof StoreError) throw error;
+  throw new StoreError(
+    "ERR_STORE_UNAVAILABLE",
+    "The session store's backend failed or could not be reached; see `cause`.",
+    { cause: error },
+  );
+}

@@ -1,0 +1,94 @@
+import { GRACE_MS, isGone, type LifetimePolicy } from "../expiry.js";
+import { type Found, type FoundRecord, isTombstone, type StoredRecord, UNREADABLE } from "../record.js";
+import type { ConflictPolicy } from "../store-options.js";
+import type { InDoubtWrite, Origin } from "./tracked-sessions.js";
+import { hasWriteId, incarnationOf, lastWriteId } from "./write-ids.js";
+
+/** What decides about a save, besides what is stored. */
+export interface SaveFacts {
+  readonly origin: Origin;
+  /** The record that the session was loaded from or last saved as. */
+  readonly known: StoredRecord | undefined;
+  /** When the store saw the session for the first time. */
+  readonly seenAt: number;
+  /** The ids of the writes that this save has sent. */
+  readonly ownIds: readonly string[];
+  /** Earlier writes of the same session object that had no response. */
+  readonly inDoubt: readonly InDoubtWrite[];
+  /** Whether a first write of this session may have taken place although it was rejected or had no response. */
+  readonly mayHaveTakenPlace: boolean;
+  readonly conflict: ConflictPolicy;
+  readonly lifetimes: LifetimePolicy;
+}
+
+/** What a save does next. */
+export type Step =
+  /** An earlier attempt of this save took place. */
+  | { readonly kind: "done" }
+  /** The session was destroyed, or ended too long ago: nothing is written. */
+  | { readonly kind: "gone" }
+  /** Fails, since the option `conflict` says so. */
+  | { readonly kind: "conflict" }
+  /** Fails, since what is stored cannot be read. */
+  | { readonly kind: "unreadable" }
+  /** Creates a record, over a tombstone or a session that ended long ago if there is one. */
+  | { readonly kind: "create"; readonly over: FoundRecord | undefined }
+  /** Replaces the record. */
+  | {
+      readonly kind: "replace";
+      readonly over: FoundRecord;
+      /** What others did since: nothing, a change, or unknown because the session object is. */
+      readonly since: "nothing" | "change" | "unknown";
+      /** Whether the others' changes are kept. */
+      readonly merges: boolean;
+      /** The merge base, if it is another than the tracked one: a write that was in doubt took place. */
+      readonly baseText?: string;
+    };
+
+const DONE: Step = { kind: "done" };
+const GONE: Step = { kind: "gone" };
+const CONFLICT: Step = { kind: "conflict" };
+const UNREADABLE_STEP: Step = { kind: "unreadable" };
+
+/** Decides what a save does about what is stored. Nothing else decides it, whatever the save did before. */
+export function nextStep(save: SaveFacts, found: Found | undefined, now: number): Step {
+  const { origin } = save;
+  if (found === undefined) return origin === "loaded" ? GONE : { kind: "create", over: undefined };
+  if (found.record === UNREADABLE) return UNREADABLE_STEP;
+  const over = found as FoundRecord;
+  if (isTombstone(over.record)) return overTombstone(save, over);
+  if (save.ownIds.some(id => hasWriteId(over.record.version, id))) return DONE;
+  if (isGone(over.record, now, save.lifetimes)) {
+    return origin === "loaded" || origin === "copy" ? GONE : { kind: "create", over };
+  }
+  return overRecord(save, over);
+}
+
+/**
+ * A session that was created after the removal replaces the tombstone. Clocks of two hosts decide on that only if an
+ * earlier attempt of this save may have taken place, and may be what was removed.
+ */
+function overTombstone(save: SaveFacts, over: FoundRecord): Step {
+  const isKnown = save.origin === "loaded" || save.origin === "copy";
+  const mayBeOwn = save.mayHaveTakenPlace && save.seenAt <= over.record.createdAt + GRACE_MS;
+  return isKnown || mayBeOwn ? GONE : { kind: "create", over };
+}
+
+function overRecord(save: SaveFacts, over: FoundRecord): Step {
+  const { origin, known, conflict, inDoubt } = save;
+  const { version } = over.record;
+  const merges = conflict === "merge";
+  const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
+  if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;
+  if (earlier !== undefined) {
+    const isLast = lastWriteId(version) === earlier.id;
+    if (!isLast && conflict === "error") return CONFLICT;
+    const since = isLast ? "nothing" : "change";
+    return { kind: "replace", over, since, merges: merges || isLast, baseText: earlier.text };
+  }
+  if (known?.version === version) return { kind: "replace", over, since: "nothing", merges };
+  if (origin === "plain" && known === undefined)
+    return { kind: "replace", over, since: "nothing", merges: false };
+  if (conflict === "error") return CONFLICT;
+  return { kind: "replace", over, since: known === undefined ? "unknown" : "change", merges };
+}
