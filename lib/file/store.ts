@@ -1,37 +1,37 @@
 import { AbstractStore } from "../core/abstract-store.js";
-import { GRACE_MS } from "../core/expiry.js";
+import type { Operation } from "../core/operation.js";
 import { rules } from "../core/options.js";
 import {
-  ABSENT,
-  canExtend,
-  decodeRecord,
-  type Expected,
-  type Extension,
-  encodeRecord,
-  isExpected,
+  type ActivityUpdate,
+  type Awaitable,
+  chain,
+  conditionHolds,
+  type Found,
+  type RecordWrite,
+  type Removal,
   type ScannedRecord,
   type StoredRecord,
+  touchHolds,
   UNREADABLE,
+  type WriteCondition,
   type WriteResult,
 } from "../core/record.js";
 import type { StoreOptions } from "../core/store-options.js";
 import { CleanupTimer } from "../support/cleanup-timer.js";
-import { TimeSlice } from "../support/event-loop-slice.js";
+import { decodeEntry, encodeEntry, MIN_KEY, sweepIndexKey } from "./entry.js";
+import { sweep } from "./expiry-sweep.js";
 import { LmdbFile } from "./lmdb-file.js";
 
 /** The options of {@link FileStore}. */
 export interface FileStoreOptions extends StoreOptions {
   /**
-   * The database file, on a local file system. It and its folder are created if missing, for this user alone; a
-   * second file with `-lock` at the end of the name stands beside it.
+   * The database file, on a local file system. The file and its folder are created if missing, for this user alone.
+   * A second file, with `-lock` at the end of its name, is created beside it.
    */
   path: string;
-  /** Seconds between clean-ups of expired sessions; 0 switches them off. @defaultValue `60` */
+  /** Seconds between sweeps of expired sessions; 0 switches them off. @defaultValue `60` */
   cleanupInterval?: number | undefined;
 }
-
-/** How many sessions a clean-up looks at before it waits for what it wrote. */
-const CLEANUP_SLICE = 100;
 
 const WRITTEN: WriteResult = { written: true };
 
@@ -39,24 +39,10 @@ const WRITTEN: WriteResult = { written: true };
 const PAGE_RECORDS = 250;
 const PAGE_CHARACTERS = 1024 * 1024;
 
-/** Epoch milliseconds up to the last time that a Date can have, before the key of a session. */
-const REMINDER_TIME_DIGITS = 16;
-
-/** Makes the next key of a key, and the first key of all. */
-const FIRST_CHARACTER = "\0";
-
-/** Where a record is in the file. It is noted on the record as the first line of its entry, which says it. */
-interface Place {
-  /** Chosen anew by each write, touches among them: a conditional write names the one that it replaces. */
-  revision: number;
-  expiresAt: number;
-  /**
-   * The time of its reminder: a key of a table of its own that says when a clean-up has to look at the record. Touches
-   * and saves leave it where it is, and a clean-up that comes by and finds the record alive moves it. So a touch costs
-   * one write, and a clean-up looks only at what is due. Reminders that nothing belongs to do no harm: the clean-up
-   * drops them.
-   */
-  remindAt: number;
+/** What a write puts in place of what it found. */
+interface Replacement {
+  readonly record: StoredRecord;
+  readonly deleteAt: number;
 }
 
 /**
@@ -70,225 +56,193 @@ export class FileStore extends AbstractStore {
   /** The database file, as it was given. */
   readonly path: string;
   readonly #cleanup: CleanupTimer;
-  #opened: LmdbFile | undefined;
+  #file: LmdbFile | undefined;
+  #opening: Promise<LmdbFile> | undefined;
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: FileStoreOptions) {
     super(options, { path: { ...rules.nonEmptyString, required: true }, cleanupInterval: rules.interval });
     this.path = options.path;
     this.#cleanup = new CleanupTimer(
-      options.cleanupInterval,
+      options.cleanupInterval ?? 60,
       () => this.cleanup(),
       error => this._reportError(error),
     );
   }
 
   /**
-   * Removes the sessions, of every prefix, that expired at least a minute ago. The cost goes with their number, not
-   * with that of all sessions. Several processes may do it at once. Returns how many it removed.
+   * Deletes the sessions, of every prefix, that expired at least a minute ago. The cost depends on their number, not
+   * on that of all sessions. Several processes may do it at the same time. Returns how many were deleted.
    */
   async cleanup(): Promise<number> {
     this._assertOpen();
-    return await this._track(this.#removeExpired());
+    return await this._track(this.#sweep());
   }
 
-  protected override _read(key: string): StoredRecord | undefined {
-    return readRecord(this.#file(), key);
+  async #sweep(): Promise<number> {
+    let deleted = 0;
+    await sweep(
+      await this.#open(),
+      () => this._now(),
+      key => {
+        this._reportExpired(key);
+        deleted += 1;
+      },
+    );
+    return deleted;
+  }
+
+  protected override _read(key: string): Awaitable<Found | undefined> {
+    return chain(this.#open(), file => find(file, key));
   }
 
   protected override async _write(
     key: string,
-    record: StoredRecord,
-    expected: Expected | undefined,
+    write: RecordWrite,
+    operation: Operation,
   ): Promise<WriteResult> {
-    const file = this.#file();
-    if (expected === undefined) {
-      await this.#put(file, key, record, undefined);
-      return WRITTEN;
-    }
-    if (expected === ABSENT) {
-      if (await this.#put(file, key, record, null)) return WRITTEN;
-      return { written: false, current: readRecord(file, key) };
-    }
-    let place = placeOf(expected.seen);
-    for (;;) {
-      // Not noted yet, or touched since: what is there now may still be what is expected.
-      if (place === undefined || place.expiresAt > expected.expiresBy) {
-        const current = readRecord(file, key);
-        if (!isExpected(current, expected)) return { written: false, current };
-        place = placeOf(current as StoredRecord);
-      }
-      if (await this.#put(file, key, record, place)) return WRITTEN;
-      place = undefined;
-    }
+    const { condition } = write;
+    const file = await this.#open();
+    operation.throwIfAbandoned();
+    // Mostly nothing came in between, and the entry need not be read.
+    const place = knownPlace(condition);
+    if (place !== undefined && (await put(file, key, write, place))) return WRITTEN;
+    return await this.#replace(key, operation, found =>
+      conditionHolds(found, condition) ? write : undefined,
+    );
   }
 
-  protected override async _extend(
+  protected override _touch(key: string, touch: ActivityUpdate, operation: Operation): Promise<WriteResult> {
+    const { activeAt, deleteAt } = touch;
+    return this.#replace(key, operation, found =>
+      touchHolds(found, touch) ? { record: { ...found.record, activeAt }, deleteAt } : undefined,
+    );
+  }
+
+  protected override async _remove(key: string, removal: Removal, operation: Operation): Promise<void> {
+    const { tombstone, id, deleteAt } = removal;
+    await this.#replace(key, operation, found => {
+      const record = found?.record;
+      const isLater = record !== undefined && record !== UNREADABLE && record.version.includes(id);
+      return isLater ? undefined : { record: tombstone, deleteAt };
+    });
+  }
+
+  /** Writes what `next` makes of what is stored, unless that is nothing. Asks again if it was changed in between. */
+  async #replace(
     key: string,
-    extension: Extension,
-    seen: StoredRecord | undefined,
-  ): Promise<boolean> {
-    const file = this.#file();
+    operation: Operation,
+    next: (found: Found | undefined) => Replacement | undefined,
+  ): Promise<WriteResult> {
+    const file = await this.#open();
     for (;;) {
-      const current = readRecord(file, key);
-      if (!canExtend(current, extension)) return false;
-      const { data, version, createdAt } = current;
-      const { expiresAt, slack } = extension;
-      const extended: StoredRecord = { data, version, expiresAt, slack, createdAt };
-      if (await this.#put(file, key, extended, placeOf(current))) {
-        if (seen?.version === version) seen.note = extended.note;
-        return true;
-      }
+      operation.throwIfAbandoned();
+      const found = find(file, key);
+      const replacement = next(found);
+      if (replacement === undefined) return { written: false, current: found };
+      if (await put(file, key, replacement, found?.token ?? EMPTY_PLACE)) return WRITTEN;
     }
-  }
-
-  /** Writes a record, unless another is in its place by now; returns whether it did, and notes where it is. */
-  async #put(
-    file: LmdbFile,
-    key: string,
-    record: StoredRecord,
-    place: Place | null | undefined,
-  ): Promise<boolean> {
-    const { expiresAt } = record;
-    // A reminder that comes too early is moved later, but one that comes too late is of no use.
-    const keeps = place != null && place.remindAt <= expiresAt;
-    const remindAt = keeps ? place.remindAt : expiresAt;
-    const revision = newRevision();
-    const reminder = keeps ? undefined : reminderOf(remindAt, key);
-    const entry = encodeEntry(record, revision, remindAt);
-    const expected = place === null ? null : place?.revision;
-    if (!(await file.put(key, entry, revision, expected, reminder))) return false;
-    record.note = firstLineOf(entry);
-    return true;
-  }
-
-  protected override async _remove(key: string): Promise<void> {
-    const file = this.#file();
-    const text = file.get(key);
-    await file.remove(key, text === undefined ? undefined : reminderOf(remindAtOf(text), key));
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
-    const file = this.#file();
-    let from = start === "" ? FIRST_CHARACTER : start;
-    for (;;) {
+    const file = await this.#open();
+    let from: string | undefined = start || MIN_KEY;
+    while (from !== undefined) {
       const page: ScannedRecord[] = [];
-      let last: string | undefined;
       let characters = 0;
-      for (const { key, value } of file.records(from)) {
+      let next: string | undefined;
+      for (const { key, value } of file.entries(from)) {
         if (!key.startsWith(start)) break;
-        page.push({ key, record: decodeEntry(value) });
+        if (page.length >= PAGE_RECORDS || characters >= PAGE_CHARACTERS) {
+          next = key;
+          break;
+        }
+        const entry = decodeEntry(value);
+        page.push({ key, record: entry === UNREADABLE ? UNREADABLE : entry.record });
         characters += value.length;
-        if (page.length < PAGE_RECORDS && characters < PAGE_CHARACTERS) continue;
-        last = key;
-        break;
       }
       yield page;
-      if (last === undefined) return;
-      from = last + FIRST_CHARACTER;
+      from = next;
     }
   }
 
   protected override async _close(): Promise<void> {
+    // A file that is still being checked is released when the check has ended: nobody waits for that.
+    if (this.#file === undefined)
+      this.#opening?.then(
+        file => this.#release(file),
+        () => {},
+      );
+    else await this.#release(this.#file);
+  }
+
+  async #release(file: LmdbFile): Promise<void> {
     this.#cleanup.stop();
-    await this.#opened?.release();
+    await file.release();
   }
 
-  /** The file, opened when first needed: constructors do no I/O. */
-  #file(): LmdbFile {
-    this.#opened ??= LmdbFile.open(this.path);
-    this.#cleanup.start();
-    return this.#opened;
-  }
-
-  async #removeExpired(): Promise<number> {
-    const file = this.#file();
-    const slice = new TimeSlice();
-    let removed = 0;
-    for (;;) {
-      const until = Math.floor(this._now()) - GRACE_MS;
-      const due = file.reminders(FIRST_CHARACTER, reminderOf(until + 1, ""), CLEANUP_SLICE);
-      if (due.length === 0) return removed;
-      const followed = await Promise.all(due.map(reminder => follow(file, reminder, until)));
-      for (const key of followed) {
-        if (key === undefined) continue;
-        this._reportExpired(key);
-        removed += 1;
-      }
-      if (slice.isUsedUp) await slice.rest();
-    }
+  /** The file, opened when first needed, because constructors do no I/O. At once if it is open. */
+  #open(): Awaitable<LmdbFile> {
+    if (this.#file !== undefined) return this.#file;
+    this.#opening ??= LmdbFile.open(this.path).then(
+      file => {
+        this.#cleanup.start();
+        this.#file = file;
+        // The promise holds the AsyncLocalStorage context of the first request.
+        this.#opening = undefined;
+        return file;
+      },
+      error => {
+        // The next operation tries again.
+        this.#opening = undefined;
+        throw error;
+      },
+    );
+    return this.#opening;
   }
 }
 
-/**
- * Follows a reminder; returns the key of what it removed, if it did. If somebody else writes the record meanwhile, the
- * reminder stays, for the next round.
- */
-async function follow(file: LmdbFile, reminder: string, until: number): Promise<string | undefined> {
-  const key = reminder.slice(REMINDER_TIME_DIGITS);
-  const text = file.get(key);
-  const record = text === undefined ? UNREADABLE : decodeEntry(text);
-  // Of a record that is gone, or has another reminder by now.
-  if (record === UNREADABLE || reminderOf(remindAtOf(text as string), key) !== reminder) {
-    await file.removeReminder(reminder);
-    return undefined;
+/** What a conditional write has to know of what it replaces. */
+interface Place {
+  /** `null` if nothing is stored. */
+  readonly revision: number | null;
+  readonly sweepAt?: number;
+}
+
+const EMPTY_PLACE: Place = { revision: null };
+
+/** The record with its place, so that a condition can be evaluated for the record that the token stands for. */
+type Token = Place & Pick<Found, "record">;
+
+function find(file: LmdbFile, key: string): (Found & { readonly token: Token }) | undefined {
+  const stored = file.get(key);
+  if (stored === undefined) return undefined;
+  const { value, version: revision } = stored;
+  const entry = decodeEntry(value);
+  if (entry === UNREADABLE) return { record: UNREADABLE, token: { record: UNREADABLE, revision } };
+  const { record, sweepAt } = entry;
+  return { record, token: { record, revision, sweepAt } };
+}
+
+/** The place that a condition expects, if it is known without reading. */
+function knownPlace(condition: WriteCondition): Place | undefined {
+  if (condition.absent) return EMPTY_PLACE;
+  const token = condition.token as Token | undefined;
+  return conditionHolds(token, condition) ? token : undefined;
+}
+
+/** Writes an entry in place of another. Returns whether that was still there. */
+function put(
+  file: LmdbFile,
+  key: string,
+  { record, deleteAt }: Replacement,
+  { revision, sweepAt }: Place,
+): Promise<boolean> {
+  // The index may lead the sweep to a record too early, but not too late.
+  if (sweepAt !== undefined && sweepAt <= deleteAt) {
+    return file.put(key, encodeEntry({ record, deleteAt, sweepAt }), revision);
   }
-  const { revision } = placeOf(record) as Place;
-  const { expiresAt } = record;
-  if (Math.floor(expiresAt) <= until) {
-    const isRemoved = await file.ifRevision(key, revision, writes => {
-      writes.remove(key);
-      writes.removeReminder(reminder);
-    });
-    return isRemoved ? key : undefined;
-  }
-  await file.ifRevision(key, revision, writes => {
-    const next = newRevision();
-    writes.put(key, encodeEntry(record, next, expiresAt), next, reminderOf(expiresAt, key));
-    writes.removeReminder(reminder);
-  });
-  return undefined;
-}
-
-function readRecord(file: LmdbFile, key: string): StoredRecord | undefined {
-  const text = file.get(key);
-  return text === undefined ? undefined : decodeEntry(text);
-}
-
-function placeOf({ note }: StoredRecord): Place | undefined {
-  if (note === undefined) return undefined;
-  const [remindAt, revision, _version, expiresAt] = (note as string).split(" ");
-  return { revision: Number(revision), expiresAt: Number(expiresAt), remindAt: Number(remindAt) };
-}
-
-/** Times before 1970 count as 1970: reminders are in the order of their characters. */
-function reminderOf(time: number, key: string): string {
-  const digits = String(Math.max(0, Math.floor(Number.isFinite(time) ? time : 0)));
-  return digits.padStart(REMINDER_TIME_DIGITS, "0") + key;
-}
-
-/** Random, since processes that share the file choose without talking to each other. */
-function newRevision(): number {
-  return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
-}
-
-/** Before the record goes what the file store adds to it. */
-function encodeEntry(record: StoredRecord, revision: number, remindAt: number): string {
-  return `${remindAt} ${revision} ${encodeRecord(record)}`;
-}
-
-function remindAtOf(entry: string): number {
-  return Number(entry.slice(0, Math.max(0, entry.indexOf(" "))));
-}
-
-function firstLineOf(entry: string): string {
-  return entry.slice(0, entry.indexOf("\n"));
-}
-
-/** The record, with its note. */
-function decodeEntry(entry: string): StoredRecord {
-  const end = entry.indexOf(" ", entry.indexOf(" ") + 1);
-  const record = decodeRecord(entry.slice(end + 1));
-  if (record !== UNREADABLE) record.note = firstLineOf(entry);
-  return record;
+  const outdated = sweepAt === undefined ? undefined : sweepIndexKey(sweepAt, key);
+  const move = { add: sweepIndexKey(deleteAt, key), remove: outdated };
+  return file.put(key, encodeEntry({ record, deleteAt, sweepAt: deleteAt }), revision, move);
 }
