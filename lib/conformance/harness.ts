@@ -1,40 +1,39 @@
 import { randomUUID } from "node:crypto";
-import { KeySpace } from "../core/keys.js";
+import { SessionKeys } from "../core/keys.js";
 import type { AbstractStore, StoreOptions } from "../index.js";
 import { Clock } from "./clock.js";
 
 /** What the suite has to know of the backend under test. */
-export interface Backend<S extends AbstractStore = AbstractStore> {
-  /** Makes a store of the backend under test. The options are the shared ones and must be passed on unchanged. */
+export interface BackendUnderTest<S extends AbstractStore = AbstractStore> {
+  /** Creates a store of the backend under test. The options are the shared ones and must be passed on unchanged. */
   createStore(options: StoreOptions): S | Promise<S>;
   capabilities?: Capabilities | undefined;
-  /** Puts `text`, which is no record, where the store keeps the record with this key. */
-  plant?(store: S, key: string, text: string): void | Promise<void>;
-  /** Lets every later operation of this store's backend fail, as in an outage. The store is closed afterwards. */
+  /** Puts `text`, which is not a record, where the store keeps the record with this key. */
+  putRaw?(store: S, key: string, text: string): void | Promise<void>;
+  /** Lets every later operation of this store's backend fail, as in an outage. Other stores must go on. */
   breakBackend?(store: S): void | Promise<void>;
 }
 
-/** What differs between backends. A test that the backend cannot take is left out, and the suite's name says so. */
+/** What differs between backends. A test that does not apply is left out, and the suite's name says so. */
 interface Capabilities {
-  /** Whether stores that are made with the same prefix see the same sessions. @defaultValue `true` */
+  /** Whether stores that are created with the same prefix see the same sessions. @defaultValue `true` */
   shared?: boolean | undefined;
   /** The limit on one record that `ERR_SESSION_TOO_LARGE` names, in bytes. @defaultValue none */
   maxSessionBytes?: number | undefined;
 }
 
-/** One test's place on the backend: a prefix and a clock of its own, and the stores it made. */
-export class Bench {
+/** What one test has of the backend: a prefix and a clock of its own, and the stores that it has opened. */
+export class Harness {
   readonly clock = new Clock();
   readonly prefix = `conformance-${randomUUID()}:`;
-  readonly backend: Backend;
+  readonly backend: BackendUnderTest;
   readonly #opened = new Set<AbstractStore>();
-  readonly #broken = new Set<AbstractStore>();
 
-  constructor(backend: Backend) {
+  constructor(backend: BackendUnderTest) {
     this.backend = backend;
   }
 
-  /** A store on this test's prefix and clock. Without `touchAfter`, unless a test asks for it: expiry is exact then. */
+  /** A store with the prefix and the clock of this test. Expiry is exact, because `touchAfter` is 0 by default. */
   readonly open = async (options: StoreOptions = {}): Promise<AbstractStore> => {
     const store = await this.backend.createStore({
       prefix: this.prefix,
@@ -46,45 +45,49 @@ export class Bench {
     return store;
   };
 
-  /** Puts `text`, which is no record, where the store keeps the session. */
-  readonly plant = async (store: AbstractStore, sid: string, text: string): Promise<void> => {
-    await this.backend.plant?.(store, new KeySpace(store.prefix).keyOf(sid), text);
+  /** Puts `text`, which is not a record, where the store keeps the session. */
+  readonly putRaw = async (store: AbstractStore, sid: string, text: string): Promise<void> => {
+    await this.backend.putRaw?.(store, new SessionKeys(store.prefix).keyOf(sid), text);
   };
 
   /** From now on the backend of this store fails. */
   readonly breakBackend = async (store: AbstractStore): Promise<void> => {
     await this.backend.breakBackend?.(store);
-    this.#broken.add(store);
   };
 
+  /** Closes the stores and destroys the sessions below this test's prefix. The test may have broken its own stores. */
   async tidyUp(): Promise<void> {
+    const prefixes = new Set<string>();
     for (const store of this.#opened) {
       // Sessions of another prefix than this test's may be somebody's.
-      const own = store.prefix.startsWith(this.prefix);
-      if (own && !this.#broken.has(store)) await store.clear().catch(ignoreClosed);
+      if (store.prefix.startsWith(this.prefix)) prefixes.add(store.prefix);
+      await store.close();
+    }
+    for (const prefix of prefixes) {
+      const store = await this.backend.createStore({ prefix, now: this.clock.now });
+      await store.clear();
       await store.close();
     }
   }
 }
 
-function ignoreClosed(error: { code?: unknown }): void {
-  if (error.code !== "ERR_STORE_CLOSED") throw error;
-}
-
-/** Defines a test; its name says what a store does. */
-export type DefineTest = (name: string, body: (bench: Bench) => Promise<void>) => void;
+/** Defines a test. Its name is a sentence about what a store does. */
+export type DefineTest = (name: string, body: (harness: Harness) => Promise<void>) => void;
 
 /** The tests of one topic. */
 export type Topic = (test: DefineTest) => void;
 
-export async function runTest(backend: Backend, body: (bench: Bench) => Promise<void>): Promise<void> {
-  const bench = new Bench(backend);
+export async function runTest(
+  backend: BackendUnderTest,
+  body: (harness: Harness) => Promise<void>,
+): Promise<void> {
+  const harness = new Harness(backend);
   try {
-    await body(bench);
+    await body(harness);
   } catch (error) {
-    // What failed first is what the test is about.
-    await bench.tidyUp().catch(() => {});
+    // The first failure is what the test is about.
+    await harness.tidyUp().catch(() => {});
     throw error;
   }
-  await bench.tidyUp();
+  await harness.tidyUp();
 }

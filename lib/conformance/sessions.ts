@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { SessionData } from "express-session";
 import type { AbstractStore } from "../index.js";
-import type { Clock } from "./clock.js";
+import type { Clock, ReadableClock } from "./clock.js";
 
 export type Fields = Record<string, unknown>;
 export type TestSession = SessionData & Fields;
@@ -12,6 +12,31 @@ export type RequestSession = ReturnType<AbstractStore["createSession"]> & Fields
 export function plain(fields: Fields = {}, expires?: Date): TestSession {
   const cookie = { originalMaxAge: null };
   return { cookie: expires === undefined ? cookie : { ...cookie, expires }, ...fields };
+}
+
+/** A session as a plain object whose cookie has a `maxAge`, in seconds. */
+export function lasting(seconds: number, clock: ReadableClock, fields: Fields = {}): TestSession {
+  return { cookie: { originalMaxAge: seconds * 1000, expires: clock.in(seconds) }, ...fields };
+}
+
+/** What `session.cookie.maxAge = ...` does, on the clock of a test. */
+export function setMaxAge(session: SessionData, seconds: number, clock: ReadableClock): void {
+  session.cookie.expires = clock.in(seconds);
+  // The setter of `expires` has set this too, by the real clock.
+  session.cookie.originalMaxAge = seconds * 1000;
+}
+
+/** What express-session does to the cookie when a response begins: its `maxAge` counts from now on. */
+export function respond(session: SessionData, clock: ReadableClock): void {
+  const { originalMaxAge } = session.cookie;
+  if (originalMaxAge !== null) setMaxAge(session, originalMaxAge / 1000, clock);
+}
+
+/** A request that changes nothing: express-session loads the session and touches it. */
+export async function visit(store: AbstractStore, sid: string, clock: ReadableClock): Promise<void> {
+  const session = await load(store, sid);
+  respond(session, clock);
+  await store.touch(sid, session);
 }
 
 /** What express-session does when a request begins: the session it loads. */

@@ -4,12 +4,12 @@ import type { DefineTest } from "../harness.js";
 import { find, load, plain, stored, unusualSids } from "../sessions.js";
 
 export function getTests(test: DefineTest): void {
-  test("returns null for a session that does not exist", async ({ open }) => {
+  test("get returns null for a session that does not exist", async ({ open }) => {
     const store = await open();
     assert.equal(await store.get("sid"), null);
   });
 
-  test("returns what was set", async ({ open }) => {
+  test("get returns what was set", async ({ open }) => {
     const store = await open();
     const fields = {
       text: "Grüße, 世界 😀 \u2028 \0 \n end",
@@ -25,9 +25,7 @@ export function getTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), fields);
   });
 
-  test("finds sessions under sids of any characters, of 2,000 and more, and mixes none up", async ({
-    open,
-  }) => {
+  test("get finds sessions under sids of any characters and lengths, and mixes none up", async ({ open }) => {
     const store = await open();
     await Promise.all(unusualSids.map((sid, index) => store.set(sid, plain({ index }))));
     const found = await Promise.all(unusualSids.map(sid => stored(store, sid)));
@@ -37,7 +35,7 @@ export function getTests(test: DefineTest): void {
     );
   });
 
-  test("finds sessions under a prefix of 512 bytes", async ({ open, prefix }) => {
+  test("get finds sessions under a prefix of 512 bytes", async ({ open, prefix }) => {
     const store = await open({ prefix: prefix.padEnd(512, "p") });
     for (const sid of ["sid", "s".repeat(2000)]) {
       await store.set(sid, plain({ sid }));
@@ -45,7 +43,7 @@ export function getTests(test: DefineTest): void {
     }
   });
 
-  test("returns a new object each time, so that requests share nothing", async ({ open }) => {
+  test("get returns a new object each time, so that requests share nothing", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain({ cart: { items: ["book"] } }));
     const first = await find(store, "sid");
@@ -54,7 +52,7 @@ export function getTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { cart: { items: ["book"] } });
   });
 
-  test("shows no change that was made to a session after it was set", async ({ open }) => {
+  test("get shows no change that was made to a session object after its set", async ({ open }) => {
     const store = await open();
     const session = plain({ cart: ["book"] });
     const saving = store.set("sid", session);
@@ -64,7 +62,7 @@ export function getTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { cart: ["book"] });
   });
 
-  test("returns what createSession makes a Session of, with a Date in its cookie", async ({
+  test("get returns what createSession needs: the Session has a Date in its cookie", async ({
     open,
     clock,
   }) => {
@@ -77,13 +75,13 @@ export function getTests(test: DefineTest): void {
     assert.equal(typeof session.save, "function");
   });
 
-  test("returns a session without a cookie as it was set", async ({ open }) => {
+  test("get returns a session without a cookie as it was set", async ({ open }) => {
     const store = await open();
     await store.set("sid", { user: "ann" } as never);
     assert.deepEqual(await store.get("sid"), { user: "ann" });
   });
 
-  test("takes a key __proto__ for data and changes no prototype", async ({ open }) => {
+  test("a key __proto__ is data and changes no prototype", async ({ open }) => {
     const store = await open();
     const text = '{"cookie":{"originalMaxAge":null},"__proto__":{"polluted":true},"constructor":{"a":1}}';
     await store.set("sid", JSON.parse(text));
@@ -93,7 +91,9 @@ export function getTests(test: DefineTest): void {
     assert.equal(({} as { polluted?: unknown }).polluted, undefined);
   });
 
-  test("uses the serializer of the options, and keeps every character of its text", async ({ open }) => {
+  test("a store uses the serializer of its options and keeps every character of its text", async ({
+    open,
+  }) => {
     const wrapping = "\0\n\r\t\u2028 😀 {}\"'";
     const serializer: Serializer = {
       stringify: session => wrapping + JSON.stringify(session) + wrapping,
@@ -110,7 +110,7 @@ export function getTests(test: DefineTest): void {
     }
   });
 
-  test("waits for a serializer that is asynchronous", async ({ open }) => {
+  test("a store waits for a serializer that is asynchronous", async ({ open }) => {
     const serializer: Serializer = {
       stringify: async session => JSON.stringify(session),
       parse: async text => JSON.parse(text),

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Serializer } from "../../index.js";
 import type { DefineTest } from "../harness.js";
 import { eventsOf } from "../observe.js";
-import { find, load, plain, stored, storedExpiry } from "../sessions.js";
+import { find, lasting, load, plain, requestSession, setMaxAge, stored } from "../sessions.js";
 
 const PARALLEL = 20;
 
@@ -87,27 +87,45 @@ export function mergeTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { views: 2, cart: ["book"] });
   });
 
-  test("the cookie takes the later expiry, whoever saves last", async ({ open, clock }) => {
+  test("two requests that change different fields of the cookie lose nothing", async ({ open, clock }) => {
     const store = await open();
-    for (const [sid, mine, theirs] of [
-      ["theirs-later", 100, 500],
-      ["mine-later", 500, 100],
-    ] as const) {
-      await store.set(sid, plain({}, clock.in(50)));
-      const one = await load(store, sid);
-      const two = await load(store, sid);
-      two.cookie.expires = clock.in(theirs);
-      await store.set(sid, two);
-      one.cookie.expires = clock.in(mine);
-      one.views = 1;
-      await store.set(sid, one);
-      assert.deepEqual(await stored(store, sid), { views: 1 });
-      assert.equal(await storedExpiry(store, sid), clock.in(500).toISOString());
-    }
-    clock.advance(499.999);
-    assert.equal(await store.length(), 2);
-    clock.advance(0.001);
-    assert.equal(await store.length(), 0);
+    const conflicts = eventsOf(store, "conflict");
+    await store.set("sid", requestSession(store, "sid", lasting(60, clock)));
+    const [one, two, three] = await Promise.all([1, 2, 3].map(() => load(store, "sid")));
+    assert.ok(one && two && three);
+    one.cookie.sameSite = "strict";
+    two.cookie.path = "/app";
+    setMaxAge(three, 600, clock);
+    for (const session of [one, two, three]) await store.set("sid", session);
+    const { sameSite, path, originalMaxAge } = (await find(store, "sid")).cookie;
+    assert.deepEqual(
+      { sameSite, path, originalMaxAge },
+      { sameSite: "strict", path: "/app", originalMaxAge: 600_000 },
+    );
+    assert.deepEqual(
+      (await conflicts()).flatMap(({ keys }) => keys),
+      [],
+    );
+  });
+
+  test("a field of the cookie that both changed takes the later save's value, and event conflict names it", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open();
+    const conflicts = eventsOf(store, "conflict");
+    await store.set("sid", requestSession(store, "sid", lasting(60, clock)));
+    const [one, two] = [await load(store, "sid"), await load(store, "sid")];
+    Object.assign(one.cookie, { sameSite: "strict", domain: "one.example" });
+    Object.assign(two.cookie, { sameSite: "lax" });
+    await store.set("sid", one);
+    await store.set("sid", two);
+    const { sameSite, domain } = (await find(store, "sid")).cookie;
+    assert.deepEqual({ sameSite, domain }, { sameSite: "lax", domain: "one.example" });
+    assert.deepEqual(
+      (await conflicts()).map(({ reason, keys }) => ({ reason, keys })),
+      [{ reason: "merged", keys: ["cookie", "cookie.sameSite"] }],
+    );
   });
 
   test("a key __proto__ is merged as data and changes no prototype", async ({ open }) => {

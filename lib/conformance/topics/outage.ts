@@ -10,7 +10,7 @@ function isOutage(error: { code?: unknown }): boolean {
   return true;
 }
 
-/** For backends whose factory can break them. */
+/** For backends with `breakBackend`. */
 export function outageTests(test: DefineTest): void {
   for (const method of methodNames) {
     test(`${method} fails with the code of an outage, and never takes it for "no session"`, async ({

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { DefineTest } from "../harness.js";
+import { intercept } from "../primitives.js";
 import { find, plain, stored } from "../sessions.js";
 
 const neighbours = [
@@ -14,7 +15,7 @@ const neighbours = [
 /** For backends with capability `shared`. */
 export function prefixTests(test: DefineTest): void {
   for (const [one, two] of neighbours) {
-    test(`keeps the sessions of ${one} and ${two} apart`, async ({ open, prefix }) => {
+    test(`sessions of the prefixes ${one} and ${two} are kept apart`, async ({ open, prefix }) => {
       const stores = [await open({ prefix: prefix + one }), await open({ prefix: prefix + two })] as const;
       // Sids that continue one prefix as the other does.
       const both = ["sid", "b:sid", "0sid", "0", ":sid", "~sid", "%", "x".repeat(2000)];
@@ -35,10 +36,12 @@ export function prefixTests(test: DefineTest): void {
     });
   }
 
-  test("keeps the sessions of an empty prefix apart from all others", async ({ open, prefix }) => {
+  test("sessions of an empty prefix are kept apart from all others", async ({ open, prefix }) => {
     const [empty, own] = [await open({ prefix: "" }), await open()];
-    // Everybody shares the empty prefix: a sid that nobody else has, and removed by itself.
+    // Everybody shares the empty prefix: a sid that nobody else has, which the test destroys itself.
     const sid = prefix.replace(":", "");
+    // The whole backend is not this test's to list: only what begins with the sid.
+    intercept(empty, "_scan", scan => (start, operation) => scan(start + sid, operation));
     try {
       await empty.set(sid, plain({ user: "ann" }));
       await own.set("sid", plain({ user: "ben" }));
@@ -46,9 +49,7 @@ export function prefixTests(test: DefineTest): void {
       assert.equal(await empty.get(`${prefix}sid`), null);
       assert.equal(await own.get(sid), null);
       assert.deepEqual(await own.ids(), ["sid"]);
-      const listed = await empty.ids();
-      assert.ok(listed.includes(sid));
-      assert.ok(!listed.some(other => other.includes(prefix)), "lists what has another prefix");
+      assert.deepEqual(await empty.ids(), [sid]);
     } finally {
       await empty.destroy(sid);
     }

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import type { DefineTest } from "../harness.js";
-import { load, plain, stored, storedExpiry } from "../sessions.js";
+import { assertEndsIn, lasting, load, plain, setMaxAge, stored, storedExpiry } from "../sessions.js";
 
 const LARGE_BYTES = 200_000;
 
 export function setTests(test: DefineTest): void {
-  test("replaces all data of a session", async ({ open }) => {
+  test("set replaces all data of a session by plain data", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain({ user: "ann", cart: ["book"] }));
     await store.set("sid", plain({ user: "ben" }));
@@ -13,32 +13,16 @@ export function setTests(test: DefineTest): void {
     assert.equal(await store.length(), 1);
   });
 
-  test("replaces the expiry of a session, also by an earlier one", async ({ open, clock }) => {
+  test("plain data replaces the lifetime of a session, also by a shorter one", async ({ open, clock }) => {
     const store = await open();
-    await store.set("sid", plain({}, clock.in(10)));
-    await store.set("sid", plain({}, clock.in(60)));
-    assert.equal(await storedExpiry(store, "sid"), clock.in(60).toISOString());
-    await store.set("sid", plain({}, clock.in(30)));
-    assert.equal(await storedExpiry(store, "sid"), clock.in(30).toISOString());
-    clock.advance(30);
-    assert.equal(await store.get("sid"), null);
+    for (const seconds of [10, 60, 30]) {
+      await store.set("sid", plain({}, clock.in(seconds)));
+      assert.equal(await storedExpiry(store, "sid"), clock.in(seconds).toISOString());
+    }
+    await assertEndsIn(30, store, "sid", clock);
   });
 
-  test("removes a session whose expiry is past", async ({ open, clock }) => {
-    const store = await open();
-    await store.set("sid", plain({ user: "ann" }));
-    await store.set("sid", plain({ user: "ann" }, clock.in(0)));
-    assert.equal(await store.get("sid"), null);
-    assert.equal(await store.length(), 0);
-  });
-
-  test("stores no new session whose expiry is past", async ({ open, clock }) => {
-    const store = await open();
-    await store.set("sid", plain({}, clock.in(-1)));
-    assert.equal(await store.get("sid"), null);
-  });
-
-  test("saves a session that was loaded and changed", async ({ open }) => {
+  test("set saves a session that was loaded and changed", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain({ views: 1, old: true }));
     const session = await load(store, "sid");
@@ -49,7 +33,7 @@ export function setTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { views: 2, added: { deep: [] } });
   });
 
-  test("stores under another sid than it was loaded from as a new session", async ({ open }) => {
+  test("set stores a session under another sid than it was loaded from as a new one", async ({ open }) => {
     const store = await open();
     await store.set("old", plain({ user: "ann" }));
     const session = await load(store, "old");
@@ -59,7 +43,42 @@ export function setTests(test: DefineTest): void {
     assert.equal(await store.get("old"), null);
   });
 
-  test(`stores a session of ${LARGE_BYTES} bytes whole`, async ({ open }) => {
+  test("set removes a session whose expiry the request has set into the past", async ({ open, clock }) => {
+    const store = await open();
+    for (const seconds of [0, -1]) {
+      await store.set("plain", plain({ user: "ann" }));
+      await store.set("plain", plain({ user: "ann" }, clock.in(seconds)));
+      assert.equal(await store.get("plain"), null);
+      await store.set(`loaded${seconds}`, lasting(60, clock));
+      const session = await load(store, `loaded${seconds}`);
+      setMaxAge(session, seconds, clock);
+      await store.set(`loaded${seconds}`, session);
+      assert.equal(await store.get(`loaded${seconds}`), null);
+    }
+    assert.equal(await store.length(), 0);
+  });
+
+  test("set stores no new session whose expiry is past", async ({ open, clock }) => {
+    const store = await open();
+    for (const seconds of [0, -1]) await store.set("sid", plain({}, clock.in(seconds)));
+    assert.equal(await store.get("sid"), null);
+  });
+
+  test("a removal by a past expiry does not remove a new session with the same id", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open();
+    await store.set("sid", lasting(60, clock, { user: "ann" }));
+    const session = await load(store, "sid");
+    await store.destroy("sid");
+    await store.set("sid", lasting(60, clock, { user: "ben" }));
+    setMaxAge(session, 0, clock);
+    await store.set("sid", session);
+    assert.deepEqual(await stored(store, "sid"), { user: "ben" });
+  });
+
+  test(`set stores a session of ${LARGE_BYTES} bytes whole`, async ({ open }) => {
     const store = await open();
     const text = "0123456789".repeat(LARGE_BYTES / 10);
     await store.set("sid", plain({ text }));
@@ -69,7 +88,7 @@ export function setTests(test: DefineTest): void {
   const circular: Record<string, unknown> = {};
   circular.self = circular;
   for (const [kind, value] of Object.entries({ "a cycle": circular, "a BigInt": 1n })) {
-    test(`rejects a session with ${kind} with ERR_SESSION_SERIALIZE and leaves the record`, async ({
+    test(`set rejects a session with ${kind} with ERR_SESSION_SERIALIZE and leaves the record`, async ({
       open,
     }) => {
       const store = await open();
@@ -83,7 +102,7 @@ export function setTests(test: DefineTest): void {
     });
   }
 
-  test("rejects a session whose toJSON gives no object with ERR_SESSION_SERIALIZE and leaves the record", async ({
+  test("set rejects a session whose toJSON returns no object with ERR_SESSION_SERIALIZE and leaves the record", async ({
     open,
   }) => {
     const store = await open();
@@ -97,7 +116,27 @@ export function setTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { user: "ann" });
   });
 
-  test("gives the serializer's own error as cause of ERR_SESSION_SERIALIZE", async ({ open }) => {
+  test("set rejects a cookie whose getters throw with ERR_SESSION_SERIALIZE and leaves the record", async ({
+    open,
+  }) => {
+    const store = await open();
+    await store.set("sid", plain({ user: "ann" }));
+    const fail = () => {
+      throw new Error("unreadable");
+    };
+    for (const field of ["originalMaxAge", "expires"]) {
+      const session = plain();
+      Object.defineProperty(session.cookie, field, { get: fail, enumerable: true });
+      await assert.rejects(store.set("sid", session), { code: "ERR_SESSION_SERIALIZE" });
+      await store.touch("sid", session);
+    }
+    const unreadable = Object.defineProperty(plain(), "cookie", { get: fail, enumerable: true });
+    await assert.rejects(store.set("sid", unreadable), { code: "ERR_SESSION_SERIALIZE" });
+    await store.touch("sid", unreadable);
+    assert.deepEqual(await stored(store, "sid"), { user: "ann" });
+  });
+
+  test("set gives the serializer's own error as cause of ERR_SESSION_SERIALIZE", async ({ open }) => {
     const cause = new Error("this serializer never works");
     const fail = () => {
       throw cause;
@@ -113,7 +152,7 @@ export function setTests(test: DefineTest): void {
 
 /** For backends with capability `maxSessionBytes`. */
 export function sizeLimitTests(test: DefineTest): void {
-  test("rejects a session beyond the limit with ERR_SESSION_TOO_LARGE, says the limit, and leaves the record", async ({
+  test("set rejects a session beyond the limit with ERR_SESSION_TOO_LARGE, names the limit, and leaves the record", async ({
     open,
     backend,
   }) => {
@@ -129,7 +168,7 @@ export function sizeLimitTests(test: DefineTest): void {
     assert.deepEqual(await stored(store, "sid"), { user: "ann" });
   });
 
-  test("counts the bytes of a session, not its characters", async ({ open, backend }) => {
+  test("the limit counts the bytes of a session, not its characters", async ({ open, backend }) => {
     const limit = backend.capabilities?.maxSessionBytes ?? 0;
     const store = await open();
     const session = plain({ text: "世".repeat(Math.ceil(limit / 3)) });

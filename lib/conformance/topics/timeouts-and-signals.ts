@@ -29,7 +29,7 @@ function stallingSerializer() {
   return { serializer, stall, unstall };
 }
 
-export function limitTests(test: DefineTest): void {
+export function timeoutAndSignalTests(test: DefineTest): void {
   for (const method of methodNames) {
     test(`${method} rejects with the reason of a signal that was aborted before, and does nothing`, async ({
       open,

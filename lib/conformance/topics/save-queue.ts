@@ -4,7 +4,7 @@ import type { DefineTest } from "../harness.js";
 import { eventsOf } from "../observe.js";
 import { load, plain, requestSession, stored } from "../sessions.js";
 
-export function queueTests(test: DefineTest): void {
+export function saveQueueTests(test: DefineTest): void {
   test("saves of one Session queue and never conflict with each other", async ({ open }) => {
     const store = await open({ conflict: "error" });
     const conflicts = eventsOf(store, "conflict");

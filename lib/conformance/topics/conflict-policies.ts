@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import type { DefineTest } from "../harness.js";
 import { load, plain, stored } from "../sessions.js";
 
-export function policyTests(test: DefineTest): void {
-  test("conflict: overwrite writes over what another request changed", async ({ open }) => {
+export function conflictPolicyTests(test: DefineTest): void {
+  test("conflict: overwrite replaces what another request changed", async ({ open }) => {
     const store = await open({ conflict: "overwrite" });
     await store.set("sid", plain({ views: 1, cart: [] }));
     const one = await load(store, "sid");

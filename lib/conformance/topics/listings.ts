@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { AbstractStore } from "../../index.js";
 import type { DefineTest } from "../harness.js";
-import { fieldsOf, find, load, plain, sids, unusualSids } from "../sessions.js";
+import { fieldsOf, find, lasting, load, plain, respond, sids, unusualSids } from "../sessions.js";
 
 /** More than backends fetch in one page. */
 const MANY = 300;
@@ -12,8 +12,8 @@ async function fill(store: AbstractStore, some: readonly string[], expires?: Dat
 
 const sorted = (some: readonly string[]) => [...some].sort();
 
-export function bulkTests(test: DefineTest): void {
-  test("lists nothing and counts 0 when there are no sessions", async ({ open }) => {
+export function listingTests(test: DefineTest): void {
+  test("listings of no sessions are empty, and length is 0", async ({ open }) => {
     const store = await open();
     assert.deepEqual(await store.all(), []);
     assert.deepEqual(await store.ids(), []);
@@ -21,7 +21,7 @@ export function bulkTests(test: DefineTest): void {
     for await (const _entry of store.entries()) assert.fail("expected no entries");
   });
 
-  test(`lists each of ${MANY} sessions once, in all, ids, length and entries`, async ({ open }) => {
+  test(`all, ids, length and entries have each of ${MANY} sessions once`, async ({ open }) => {
     const store = await open();
     const expected = sids(MANY);
     await fill(store, expected);
@@ -33,7 +33,7 @@ export function bulkTests(test: DefineTest): void {
     assert.deepEqual(sorted(entries), sorted(expected));
   });
 
-  test("gives all as an array of sessions, each with its id", async ({ open, clock }) => {
+  test("all returns an array of sessions, each with its id", async ({ open, clock }) => {
     const store = await open();
     await store.set("sid", plain({ user: "ann" }, clock.in(60)));
     assert.deepEqual(await store.all(), [
@@ -41,7 +41,7 @@ export function bulkTests(test: DefineTest): void {
     ]);
   });
 
-  test("gives entries as pairs of a sid and what get returns", async ({ open, clock }) => {
+  test("entries returns pairs of a sid and what get returns", async ({ open, clock }) => {
     const store = await open();
     await fill(store, ["a", "b"], clock.in(60));
     for await (const [sid, session] of store.entries()) {
@@ -49,7 +49,7 @@ export function bulkTests(test: DefineTest): void {
     }
   });
 
-  test("lists sids of any characters as they were given", async ({ open }) => {
+  test("listings show sids of any characters as they were given", async ({ open }) => {
     const store = await open();
     await fill(store, unusualSids);
     assert.deepEqual(sorted(await store.ids()), sorted(unusualSids));
@@ -57,7 +57,7 @@ export function bulkTests(test: DefineTest): void {
     for (const session of await store.all()) assert.equal(session.id, (session as { sid?: string }).sid);
   });
 
-  test("lists no session that has expired or was destroyed", async ({ open, clock }) => {
+  test("listings show no session that has ended or was destroyed", async ({ open, clock }) => {
     const store = await open();
     await fill(store, ["short", "shorter"], clock.in(10));
     await fill(store, ["long", "longer"], clock.in(60));
@@ -72,14 +72,14 @@ export function bulkTests(test: DefineTest): void {
     for await (const [sid] of store.entries()) assert.equal(sid, "long");
   });
 
-  test("lets entries be left early", async ({ open }) => {
+  test("entries can be left early", async ({ open }) => {
     const store = await open();
     await fill(store, sids(10));
     for await (const _entry of store.entries()) break;
     assert.equal(await store.length(), 10);
   });
 
-  test("lists what stays exactly once while other sessions come and go", async ({ open }) => {
+  test("entries shows what stays exactly once while other sessions come and go", async ({ open }) => {
     const store = await open();
     const all = sids(MANY);
     await fill(store, all);
@@ -95,7 +95,7 @@ export function bulkTests(test: DefineTest): void {
     assert.deepEqual(sorted(seen.filter(sid => staying.includes(sid))), sorted(staying));
   });
 
-  test("shares no object between two listings", async ({ open }) => {
+  test("two listings share no object", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain({ cart: [] }));
     for (const session of await store.all()) (session as unknown as { cart: string[] }).cart.push("pen");
@@ -103,7 +103,7 @@ export function bulkTests(test: DefineTest): void {
     assert.deepEqual(fieldsOf((await store.all())[0] as never), { cart: [], id: "sid" });
   });
 
-  test(`clears all of ${MANY} sessions and can be used afterwards`, async ({ open }) => {
+  test(`clear destroys all of ${MANY} sessions, and the store can be used afterwards`, async ({ open }) => {
     const store = await open();
     await fill(store, sids(MANY));
     await store.clear();
@@ -113,16 +113,16 @@ export function bulkTests(test: DefineTest): void {
     assert.deepEqual(await store.ids(), ["sid"]);
   });
 
-  test("clears expired sessions too, so that a request that was running cannot save one", async ({
+  test("clear destroys ended sessions too, so that a request that was running cannot save one", async ({
     open,
     clock,
   }) => {
     const store = await open();
-    await store.set("sid", plain({}, clock.in(10)));
+    await store.set("sid", lasting(10, clock));
     const session = await load(store, "sid");
     clock.advance(20);
     await store.clear();
-    session.cookie.expires = clock.in(60);
+    respond(session, clock);
     await store.set("sid", session);
     assert.equal(await store.get("sid"), null);
   });

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import type { ConflictPolicy } from "../../index.js";
 import type { DefineTest } from "../harness.js";
 import { eventsOf } from "../observe.js";
-import { load, plain, requestSession, stored } from "../sessions.js";
+import { lasting, load, plain, requestSession, respond, setMaxAge, stored } from "../sessions.js";
 
 const policies: ConflictPolicy[] = ["merge", "overwrite", "error"];
 
-export function goneTests(test: DefineTest): void {
+export function destroyedSessionTests(test: DefineTest): void {
   for (const conflict of policies) {
     test(`a session destroyed while a request ran is not brought back by its save (conflict: ${conflict})`, async ({
       open,
@@ -35,17 +35,19 @@ export function goneTests(test: DefineTest): void {
     });
   }
 
-  test("a plain object starts a new record, so a session loaded before is gone", async ({ open }) => {
+  test("a session that plain data has replaced is the same session for a request that loaded it", async ({
+    open,
+  }) => {
     const store = await open();
     await store.set("sid", plain({ user: "ann" }));
     const session = await load(store, "sid");
     await store.set("sid", plain({ user: "ben" }));
     session.views = 1;
     await store.set("sid", session);
-    assert.deepEqual(await stored(store, "sid"), { user: "ben" });
+    assert.deepEqual(await stored(store, "sid"), { user: "ben", views: 1 });
   });
 
-  test("what get returned is not brought back either, without having become a Session", async ({ open }) => {
+  test("an object of get that never became a Session is not brought back", async ({ open }) => {
     const store = await open();
     await store.set("sid", plain());
     const data = await store.get("sid");
@@ -64,15 +66,71 @@ export function goneTests(test: DefineTest): void {
     assert.equal(await store.get("sid"), null);
   });
 
-  test("a session that another request set to be over is not brought back", async ({ open, clock }) => {
+  test("a session that another request has ended by its maxAge is not brought back", async ({
+    open,
+    clock,
+  }) => {
     const store = await open();
-    await store.set("sid", plain({}, clock.in(60)));
-    const session = await load(store, "sid");
-    const other = await load(store, "sid");
-    other.cookie.expires = clock.in(-1);
+    await store.set("sid", lasting(60, clock));
+    const [session, other] = [await load(store, "sid"), await load(store, "sid")];
+    setMaxAge(other, -1, clock);
     await store.set("sid", other);
+    session.views = 1;
     await store.set("sid", session);
     assert.equal(await store.get("sid"), null);
+  });
+
+  test("the save of a request that ends a session destroyed meanwhile changes nothing", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open();
+    await store.set("sid", lasting(60, clock));
+    const session = await load(store, "sid");
+    await store.destroy("sid");
+    setMaxAge(session, 0, clock);
+    await store.set("sid", session);
+    assert.equal(await store.get("sid"), null);
+    assert.deepEqual(await store.ids(), []);
+  });
+
+  for (const touchAfter of [0, 30]) {
+    for (const conflict of policies) {
+      test(`a session that ended a minute ago is not brought back (touchAfter: ${touchAfter}, conflict: ${conflict})`, async ({
+        open,
+        clock,
+      }) => {
+        const store = await open({ touchAfter, conflict });
+        await store.set("sid", lasting(10, clock, { user: "ann" }));
+        const [saved, touched, changed] = await Promise.all([1, 2, 3].map(() => load(store, "sid")));
+        assert.ok(saved && touched && changed);
+        clock.advance(10 + touchAfter + 60);
+        respond(saved, clock);
+        await store.set("sid", saved);
+        await store.set("sid", Object.assign(saved, { views: 1 }));
+        respond(touched, clock);
+        await store.touch("sid", touched);
+        setMaxAge(changed, 600, clock);
+        await store.touch("sid", changed);
+        await store.touch("sid", lasting(10, clock));
+        assert.equal(await store.get("sid"), null);
+        assert.deepEqual(await store.ids(), []);
+      });
+    }
+  }
+
+  test("a session that ended a minute ago can be created again under the same sid", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open();
+    for (const session of [plain({ user: "ben" }), requestSession(store, "sid", plain({ user: "ben" }))]) {
+      await store.set("sid", lasting(10, clock, { user: "ann" }));
+      clock.advance(10 + 60);
+      await store.set("sid", session);
+      assert.deepEqual(await stored(store, "sid"), { user: "ben" });
+      await store.destroy("sid");
+    }
   });
 
   test("a second save does not bring back what was destroyed after the first", async ({ open }) => {
@@ -87,7 +145,7 @@ export function goneTests(test: DefineTest): void {
     assert.equal(await store.get("sid"), null);
   });
 
-  test("a new Session is remembered after its first save, and not brought back by its second", async ({
+  test("a new Session that is destroyed after its first save is not brought back by its second", async ({
     open,
   }) => {
     const store = await open();
