@@ -8,12 +8,12 @@ import { setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Clock } from "../lib/conformance/clock.js";
 import { load, plain } from "../lib/conformance/sessions.js";
-import { digest } from "../lib/core/keys.js";
+import { digest } from "../lib/core/hashed-ids.js";
 import { FileStore } from "../lib/file/store.js";
 import type { AbstractStore, ExpiredEvent, OperationMessage } from "../lib/index.js";
 import { MemoryStore } from "../lib/memory.js";
 import { etcd, memory, useBackend } from "./helpers/backends.js";
-import { MapStore } from "./helpers/broken-stores.js";
+import { never, ScriptedStore } from "./helpers/scripted-store.js";
 
 const CHANNEL = "express-session-stores:operation";
 const SID = "a-secret-sid";
@@ -72,9 +72,9 @@ describe.each([memory, etcd])("the channel of operations, $name", backend => {
 
   it("tells the outcomes of get, set, touch and destroy", async () => {
     const clock = new Clock();
-    const store = createStore({ touchAfter: 60, now: clock.now });
+    const store = createStore({ touchAfter: 60, ttl: 600, now: clock.now });
     await store.get(SID);
-    await store.set(SID, plain({}, clock.in(600)));
+    await store.set(SID, plain());
     const [mine, other] = [await load(store, SID), await load(store, SID)];
     expect(outcomes()).toEqual(["get none", "set written", "get found", "get found"]);
 
@@ -82,10 +82,14 @@ describe.each([memory, etcd])("the channel of operations, $name", backend => {
     await store.set(SID, Object.assign(mine, { mine: 1 }));
     expect(outcomes()).toEqual(["set written", "set merged"]);
 
-    await store.touch(SID, Object.assign(mine, { cookie: { expires: clock.in(601) } }));
-    await store.touch(SID, Object.assign(mine, { cookie: { expires: clock.in(700) } }));
-    await store.touch("missing", plain({}, clock.in(700)));
-    expect(outcomes()).toEqual(["touch skipped", "touch extended", "touch none"]);
+    clock.advance(1);
+    await store.touch(SID, mine);
+    clock.advance(60);
+    await store.touch(SID, mine);
+    await store.touch("missing", plain());
+    mine.cookie.maxAge = 300_000;
+    await store.touch(SID, mine);
+    expect(outcomes()).toEqual(["touch skipped", "touch extended", "touch none", "touch extended"]);
 
     await store.destroy(SID);
     await store.set(SID, mine);
@@ -130,13 +134,16 @@ describe.each([memory, etcd])("the channel of operations, $name", backend => {
 
 describe("the channel of operations", () => {
   it("tells the code of an error, or its name", async () => {
-    const store = new MapStore({}, new Map());
+    const store = new ScriptedStore();
     listen();
-    store.down = true;
+    const refuse = () => {
+      throw new Error("ECONNREFUSED");
+    };
+    store.script = { _read: refuse, _scan: refuse };
     await expect(store.get(SID)).rejects.toThrow();
     await expect(store.length()).rejects.toThrow();
     await expect(store.entries().next()).rejects.toThrow();
-    store.down = false;
+    store.script = {};
     await expect(store.get("")).rejects.toThrow(TypeError);
     await expect(store.get(SID, { signal: AbortSignal.abort() })).rejects.toThrow("aborted");
     await expect(store.ids({ signal: AbortSignal.abort(SID) })).rejects.toBe(SID);
@@ -155,16 +162,12 @@ describe("the channel of operations", () => {
   });
 
   it("has the time that the caller waited", async () => {
-    class SilentStore extends MapStore {
-      override _read(): never {
-        return new Promise(() => {}) as never;
-      }
-    }
-    const store = new SilentStore({ timeoutMs: 50 }, new Map());
+    const store = new ScriptedStore({ timeoutMs: 50 });
+    store.script._read = never;
     listen();
     await expect(store.get(SID)).rejects.toThrow("50 ms");
     expect(messages).toMatchObject([
-      { store: "SilentStore", outcome: "error", errorCode: "ERR_STORE_TIMEOUT" },
+      { store: "ScriptedStore", outcome: "error", errorCode: "ERR_STORE_TIMEOUT" },
     ]);
     // Timers count in whole milliseconds.
     expect(messages[0]?.durationMs).toBeGreaterThanOrEqual(48);
@@ -218,14 +221,15 @@ describe("the event expired", () => {
 
   it("is emitted when a get finds a record past its expiry, and not for one that is missing", async () => {
     const clock = new Clock();
-    const store = new MapStore({ now: clock.now, touchAfter: 1 }, new Map());
+    const store = new ScriptedStore({ now: clock.now, ttl: 10, touchAfter: 1 });
     const events = expiredOf(store);
-    await store.set(SID, plain({}, clock.in(10)));
-    await store.get(SID);
+    await store.set(SID, plain());
     await store.get("missing");
+    clock.advance(10.999);
+    await store.get(SID);
     await turn();
     expect(events).toEqual([]);
-    clock.advance(11);
+    clock.advance(0.001);
     expect(await store.get(SID)).toBeNull();
     await turn();
     expect(events).toEqual([{ reason: "found", sidHash: digest(SID) }]);

@@ -2,33 +2,33 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { eventsOf } from "../lib/conformance/observe.js";
 import { load, plain, stored } from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
-import { decodeRecord, encodeRecord, type StoreOptions } from "../lib/index.js";
+import type { Found, StoredRecord, StoreOptions } from "../lib/index.js";
 import { backends } from "./helpers/backends.js";
-import { MapStore } from "./helpers/broken-stores.js";
+import { ScriptedStore } from "./helpers/scripted-store.js";
 
 const [key, newKey, otherKey] = [randomBytes(32), randomBytes(32), randomBytes(32)];
 
-let map: Map<string, string>;
+let records: Map<string, Found>;
 
 beforeEach(() => {
-  map = new Map();
+  records = new Map();
 });
 
-const open = (encryption: StoreOptions["encryption"]) => new MapStore({ encryption }, map);
+const open = (encryption: StoreOptions["encryption"]) => new ScriptedStore({ encryption }, records);
 
-const recordOf = (storeKey: string) => decodeRecord(map.get(storeKey) ?? "");
+const recordOf = (storeKey: string) => records.get(storeKey)?.record as StoredRecord;
 const dataOf = (storeKey: string) => recordOf(storeKey).data;
 function change(storeKey: string, changed: (data: string) => string): void {
   const record = recordOf(storeKey);
-  map.set(storeKey, encodeRecord({ ...record, data: changed(record.data) }));
+  records.set(storeKey, { record: { ...record, data: changed(record.data) } });
 }
 
 describe("an encrypted store", () => {
-  const shared = new Map<string, string>();
+  const shared = new Map<string, Found>();
   storeConformance({
     describe,
     it,
-    createStore: options => new MapStore({ ...options, encryption: { keys: [key] } }, shared),
+    createStore: options => new ScriptedStore({ ...options, encryption: { keys: [key] } }, shared),
   });
 });
 
@@ -101,10 +101,10 @@ describe("encryption", () => {
     expect(await store.get("mine")).toBeNull();
   });
 
-  it("finds sessions from before it was turned on only with acceptPlain, and encrypts them when they are saved", async () => {
+  it("finds sessions from before it was turned on only with acceptUnencrypted, and encrypts them when they are saved", async () => {
     await open(undefined).set("sid", plain({ user: "ann" }));
     expect(await open({ keys: [key] }).get("sid")).toBeNull();
-    const store = open({ keys: [key], acceptPlain: true });
+    const store = open({ keys: [key], acceptUnencrypted: true });
     const session = await load(store, "sid");
     await store.set("sid", Object.assign(session, { views: 1 }));
     expect(await stored(open({ keys: [key] }), "sid")).toEqual({ user: "ann", views: 1 });
@@ -116,10 +116,10 @@ describe("encryption", () => {
     [{ keys: "a passphrase" }, "`keys` is string"],
     [{ keys: [] }, "`keys` is empty"],
     [{ keys: [key, undefined] }, "`keys[1]` is undefined"],
-    [{ keys: ["a passphrase"] }, "`keys[0]` is no base64"],
+    [{ keys: ["a passphrase"] }, "`keys[0]` is not valid base64"],
     [{ keys: ["short"] }, "`keys[0]` has 3 bytes"],
     [{ keys: [randomBytes(16)] }, "`keys[0]` has 16 bytes"],
-    [{ keys: [key], acceptPlain: 1 }, "`acceptPlain` is number"],
+    [{ keys: [key], acceptUnencrypted: 1 }, "`acceptUnencrypted` is number"],
     [{ keys: [key], passphrase: "a passphrase" }, "it has `passphrase`"],
   ])("refuses %p, says what is wrong and does not show it", (encryption, fault) => {
     const misuse = () => open(encryption as StoreOptions["encryption"]);

@@ -4,6 +4,7 @@ import {
   type AppOptions,
   type AppRequest,
   Browser,
+  beginReply,
   createApp,
   type FrameworkName,
   Gate,
@@ -30,9 +31,9 @@ afterEach(() => {
 
 /** Counts what the store writes to its backend: saved sessions, touches and removals. */
 function countWrites(store: AbstractStore): () => { saves: number; touches: number; removals: number } {
-  const primitives = store as unknown as Record<"_write" | "_extend" | "_remove", () => unknown>;
+  const primitives = store as unknown as Record<"_write" | "_touch" | "_remove", () => unknown>;
   const saves = jest.spyOn(primitives, "_write");
-  const touches = jest.spyOn(primitives, "_extend");
+  const touches = jest.spyOn(primitives, "_touch");
   const removals = jest.spyOn(primitives, "_remove");
   return () => ({
     saves: saves.mock.calls.length,
@@ -65,16 +66,16 @@ function changesOf(count: number): Record<string, string> {
   return Object.fromEntries(Array.from({ length: count }, (_, index) => [`key${index}`, `${index}`]));
 }
 
-/** A request that loads its session, lets others go first, and then does `end`. */
-function slowRequest(end: Handler) {
+/** A request that loads its session, does `begin`, lets others go first, and then does `end`. */
+function slowRequest(end: Handler, begin: Handler = () => {}) {
   const gate = new Gate();
+  const slow: Handler = async (...args) => {
+    begin(...args);
+    await gate.pass();
+    return end(...args);
+  };
   return {
-    routes: {
-      "POST /slow": async (req: AppRequest, params: URLSearchParams) => {
-        await gate.pass();
-        return end(req, params);
-      },
-    },
+    routes: { "POST /slow": slow },
     /** Sends the request, and does `meanwhile` while it is held; returns its answer. */
     async during(browser: Browser, meanwhile: () => unknown) {
       const answer = browser.send("POST /slow");
@@ -90,6 +91,9 @@ const readOnly: Handler = req => req.session.user;
 const change: Handler = req => {
   req.session.slow = true;
 };
+
+/** The head of the answer is sent before the session is changed: when the user was there is known by then. */
+const startDownload: Handler = (_req, _params, res) => beginReply(res);
 
 describe.each(combinations)("$framework, sessions in $backend.name", ({ framework, backend }) => {
   const createStore = useBackend(backend);
@@ -266,6 +270,139 @@ describe.each(combinations)("$framework, sessions in $backend.name", ({ framewor
       const ada = await signIn(createStore({ touchAfter: 0 }), { routes, cookie: { maxAge: MINUTE } });
       await during(ada, () => advance(MINUTE));
       expect(await ada.fields()).toEqual({ user: "ada", slow: true });
+    });
+  });
+
+  describe("a change of cookie.maxAge", () => {
+    const setMaxAge = (maxAge: number, fields = {}) => ({
+      "POST /max-age": (req: AppRequest) => {
+        req.session.cookie.maxAge = maxAge;
+        Object.assign(req.session, fields);
+      },
+    });
+
+    it.each([
+      ["longer", 3 * MINUTE],
+      ["shorter", MINUTE / 2],
+    ])("takes effect if it is all that the request changes, and stays: %s", async (_name, maxAge) => {
+      stopClock();
+      const routes = setMaxAge(maxAge);
+      const ada = await signIn(createStore({ touchAfter: 0 }), { routes, cookie: { maxAge: MINUTE } });
+      await ada.send("POST /max-age");
+      advance(maxAge - 1);
+      expect(await ada.fields()).toEqual({ user: "ada" });
+      advance(maxAge - 1);
+      expect(await ada.fields()).toEqual({ user: "ada" });
+      advance(maxAge);
+      expect(await ada.fields()).toEqual({});
+    });
+
+    it.each([
+      ["changes something else and is saved later", change],
+      ["only reads the session", readOnly],
+    ])("is not undone by a parallel request that %s", async (_name, end) => {
+      stopClock();
+      const slow = slowRequest(end);
+      const routes = { ...slow.routes, ...setMaxAge(MINUTE, { remember: false }) };
+      const ada = await signIn(createStore({ touchAfter: 0 }), { routes, cookie: { maxAge: 60 * MINUTE } });
+      await slow.during(ada.clone(), () => ada.send("POST /max-age"));
+      expect(await ada.fields()).toMatchObject({ user: "ada", remember: false });
+      advance(MINUTE);
+      expect(await ada.fields()).toEqual({});
+    });
+
+    it("is not undone by a parallel request that changed something else and was saved before", async () => {
+      stopClock();
+      const slow = slowRequest(req => {
+        req.session.cookie.maxAge = MINUTE;
+        req.session.remember = false;
+      });
+      const store = createStore({ touchAfter: 0 });
+      const ada = await signIn(store, { routes: slow.routes, cookie: { maxAge: 60 * MINUTE } });
+      await slow.during(ada.clone(), () => ada.send("POST /set?tea=1"));
+      expect(await ada.fields()).toEqual({ user: "ada", remember: false, tea: "1" });
+      advance(MINUTE);
+      expect(await ada.fields()).toEqual({});
+    });
+
+    it("to 0 ends the session", async () => {
+      const store = createStore();
+      const ada = await signIn(store, { routes: setMaxAge(0, { left: true }) });
+      const stolen = ada.clone();
+      await ada.send("POST /max-age");
+      expect(await stolen.fields()).toEqual({});
+      expect(await store.length()).toBe(0);
+    });
+  });
+
+  // With `rolling` express-session touches the cookie when the answer begins, else when it ends.
+  describe.each([true, false])("an answer that takes long, rolling: %s", rolling => {
+    it("does not end a session that others keep alive, whose host's clock is 50 ms ahead", async () => {
+      stopClock();
+      const { routes, during } = slowRequest(change, startDownload);
+      const ada = await signIn(createStore({ touchAfter: 0 }), {
+        routes,
+        rolling,
+        cookie: { maxAge: MINUTE },
+      });
+      advance(50);
+      await ada.send("GET /");
+      advance(-50);
+      await during(ada.clone(), async () => {
+        for (let request = 1; request <= 3; request++) {
+          advance(MINUTE / 2);
+          await ada.send(`POST /set?tea=${request}`);
+        }
+      });
+      expect(await ada.fields()).toEqual({ user: "ada", tea: "3", slow: true });
+    });
+
+    it("takes nothing back of the time that others have kept the session alive", async () => {
+      stopClock();
+      const { routes, during } = slowRequest(change, startDownload);
+      const ada = await signIn(createStore({ touchAfter: 0 }), {
+        routes,
+        rolling,
+        cookie: { maxAge: MINUTE },
+      });
+      await during(ada.clone(), async () => {
+        advance(MINUTE / 2);
+        await ada.send("GET /");
+      });
+      advance(MINUTE - 1);
+      expect(await ada.fields()).toEqual({ user: "ada", slow: true });
+    });
+
+    it("ends no session early of which a touch was skipped meanwhile", async () => {
+      stopClock();
+      const { routes, during } = slowRequest(change, startDownload);
+      const ada = await signIn(createStore({ touchAfter: 30 }), {
+        routes,
+        rolling,
+        cookie: { maxAge: 10 * MINUTE },
+      });
+      await during(ada.clone(), async () => {
+        advance(25_000);
+        await ada.send("GET /");
+        advance(475_000);
+      });
+      advance(124_999);
+      expect(await ada.fields()).toEqual({ user: "ada", slow: true });
+    });
+
+    if (!rolling) return;
+
+    it("counts from its beginning: who does not come back is signed out by then", async () => {
+      stopClock();
+      const { routes, during } = slowRequest(change, startDownload);
+      const store = createStore({ touchAfter: 0 });
+      const ada = await signIn(store, { routes, rolling, cookie: { maxAge: MINUTE } });
+      advance(1000);
+      await during(ada.clone(), () => advance(MINUTE / 2));
+      advance(MINUTE / 2 - 1);
+      expect(await store.length()).toBe(1);
+      advance(1);
+      expect(await ada.fields()).toEqual({});
     });
   });
 

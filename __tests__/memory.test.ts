@@ -2,7 +2,17 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { Clock } from "../lib/conformance/clock.js";
-import { load, plain, sids, stored, storedExpiry } from "../lib/conformance/sessions.js";
+import { newOperation, primitivesOf } from "../lib/conformance/primitives.js";
+import {
+  lasting,
+  load,
+  plain,
+  setMaxAge,
+  sids,
+  stored,
+  storedExpiry,
+  visit,
+} from "../lib/conformance/sessions.js";
 import { storeConformance } from "../lib/conformance.js";
 import { MemoryStore, type MemoryStoreOptions } from "../lib/memory.js";
 
@@ -58,11 +68,9 @@ describe("options", () => {
   it("has a touchAfter of 0, since a touch costs nothing here", async () => {
     const clock = new Clock();
     const store = new MemoryStore({ now: clock.now });
-    await store.set("sid", plain({}, clock.in(600)));
-    const session = await load(store, "sid");
+    await store.set("sid", lasting(600, clock));
     clock.advance(0.001);
-    session.cookie.expires = clock.in(600);
-    await store.touch("sid", session);
+    await visit(store, "sid", clock);
     expect(await storedExpiry(store, "sid")).toBe(clock.in(600).toISOString());
   });
 });
@@ -126,7 +134,7 @@ describe("maxBytes", () => {
     for (const attempt of [session, plain({ text: session.text })]) {
       await expect(store.set("sid-0", attempt)).rejects.toMatchObject({
         code: "ERR_SESSION_TOO_LARGE",
-        message: expect.stringMatching(/takes 10\d{3} bytes.*`maxBytes`.* 10000 bytes/),
+        message: expect.stringMatching(/is 10\d{3} bytes.*`maxBytes`.* 10000 bytes/),
       });
     }
     await have(store, sids(4));
@@ -155,11 +163,11 @@ describe.each<[string, MemoryStoreOptions]>([
     clock.advance(10 + 59.999);
     expect(await store.cleanup()).toBe(0);
     expect(await store.get("saved")).toBeNull();
-    saved.cookie.expires = clock.in(1000);
+    setMaxAge(saved, 1000, clock);
     await store.set("saved", saved);
     clock.advance(0.001);
     expect(await store.cleanup()).toBe(1);
-    lost.cookie.expires = clock.in(1000);
+    setMaxAge(lost, 1000, clock);
     await store.set("lost", lost);
     await have(store, ["alive", "saved"]);
     expect(await store.cleanup()).toBe(0);
@@ -168,11 +176,29 @@ describe.each<[string, MemoryStoreOptions]>([
   it("keeps a session that is touched while it runs", async () => {
     const clock = new Clock();
     const store = new MemoryStore({ now: clock.now, ...bounds });
-    await fill(store, 2, {}, clock.in(10));
-    await store.touch("sid-1", plain({}, clock.in(1000)));
-    clock.advance(100);
+    for (const sid of sids(2)) await store.set(sid, lasting(100, clock));
+    clock.advance(90);
+    await visit(store, "sid-1", clock);
+    clock.advance(70 - 0.001);
+    expect(await store.cleanup()).toBe(0);
+    clock.advance(0.001);
     expect(await store.cleanup()).toBe(1);
     await have(store, ["sid-1"]);
+  });
+
+  it("removes tombstones an hour after the sessions were destroyed", async () => {
+    const clock = new Clock();
+    const store = new MemoryStore({ now: clock.now, ...bounds });
+    await store.set("sid", plain());
+    await store.destroy("sid");
+    const { _read } = primitivesOf(store);
+    const read = () => _read.call(store, "sess:sid", newOperation());
+    clock.advance(3600 - 0.001);
+    expect(await store.cleanup()).toBe(0);
+    expect(read()).toBeDefined();
+    clock.advance(0.001);
+    expect(await store.cleanup()).toBe(0);
+    expect(read()).toBeUndefined();
   });
 });
 

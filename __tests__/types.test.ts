@@ -5,27 +5,41 @@ import { expectTypeOf } from "expect-type";
 import session, { type SessionData, type Store } from "express-session";
 import {
   AbstractStore,
+  type ActivityUpdate,
   type Awaitable,
   type Callback,
   type CallOptions,
   type ConflictEvent,
   type ConflictPolicy,
   type CorruptEvent,
-  canExtend,
+  conditionHolds,
   decodeRecord,
-  type Expected,
+  type EncryptionOptions,
   type ExpiredEvent,
-  type Extension,
   encodeRecord,
+  type Found,
+  type FoundRecord,
+  type HashIdsOptions,
+  type IfAbsent,
+  type IfVersion,
+  isTombstone,
   type ListedSession,
   type Operation,
+  type OperationMessage,
+  type RecordWrite,
+  type Removal,
+  recordOf,
   type ScannedRecord,
   type Serializer,
   type StoredRecord,
   StoreError,
   type StoreErrorCode,
+  type StoreEvents,
   type StoreOptions,
+  type Ttl,
+  touchHolds,
   UNREADABLE,
+  type WriteCondition,
   type WriteResult,
 } from "express-session-stores";
 import { type ConformanceOptions, storeConformance } from "express-session-stores/conformance";
@@ -169,7 +183,8 @@ describe("methods", () => {
     expectTypeOf<MemoryStore["cleanup"]>().toEqualTypeOf<() => Promise<number>>();
     expectTypeOf<FileStore["cleanup"]>().toEqualTypeOf<() => Promise<number>>();
     expectTypeOf<DynamoDBStore["createTable"]>().toEqualTypeOf<(options?: CallOptions) => Promise<void>>();
-    expectTypeOf<EtcdStore>().not.toHaveProperty("cleanup");
+    expectTypeOf<EtcdStore["cleanup"]>().toEqualTypeOf<() => Promise<number>>();
+    expectTypeOf<DynamoDBStore>().not.toHaveProperty("cleanup");
     expectTypeOf<AbstractStore>().not.toHaveProperty("createTable");
   });
 });
@@ -220,7 +235,7 @@ describe("options", () => {
     expectTypeOf<Own<DynamoDBStoreOptions>>().toEqualTypeOf<
       "client" | "tableName" | "attributes" | "consistentRead" | "compression"
     >();
-    expectTypeOf<Own<EtcdStoreOptions>>().toEqualTypeOf<"client">();
+    expectTypeOf<Own<EtcdStoreOptions>>().toEqualTypeOf<"client" | "cleanupInterval">();
   });
 
   it.each<[what: string, construct: () => unknown]>([
@@ -276,10 +291,22 @@ describe("options", () => {
   });
 });
 
+describe("options and messages", () => {
+  it("have types of their own", () => {
+    expectTypeOf<StoreOptions["hashIds"]>().toEqualTypeOf<boolean | HashIdsOptions | undefined>();
+    expectTypeOf<keyof HashIdsOptions>().toEqualTypeOf<"secret">();
+    expectTypeOf<StoreOptions["encryption"]>().toEqualTypeOf<EncryptionOptions | undefined>();
+    expectTypeOf<keyof EncryptionOptions>().toEqualTypeOf<"keys" | "acceptUnencrypted">();
+    expectTypeOf<StoreOptions["ttl"]>().toEqualTypeOf<Ttl | undefined>();
+    expectTypeOf<keyof StoreEvents>().toEqualTypeOf<"conflict" | "corrupt" | "expired" | "error">();
+    expectTypeOf<OperationMessage["durationMs"]>().toEqualTypeOf<number>();
+  });
+});
+
 describe("events and errors", () => {
   it("have types", () => {
     expectTypeOf<ConflictEvent>().toEqualTypeOf<{
-      reason: "gone" | "merged";
+      reason: "gone" | "merged" | "untracked";
       keys: string[];
       sidHash: string;
     }>();
@@ -304,41 +331,101 @@ class OwnStore extends AbstractStore {
     super(options);
   }
 
-  protected override _read(key: string): StoredRecord | undefined {
+  protected override _read(key: string): Found | undefined {
     const text = this.#records.get(key);
-    return text === undefined ? undefined : decodeRecord(text);
+    return text === undefined ? undefined : { record: decodeRecord(text), token: text.length };
   }
 
   protected override async _write(
     key: string,
-    record: StoredRecord,
-    expected: Expected | undefined,
+    { record, condition }: RecordWrite,
     { signal }: Operation,
   ): Promise<WriteResult> {
     signal.throwIfAborted();
     const current = this._read(key);
-    if (expected !== undefined && current?.version !== expected.version) return { written: false, current };
+    if (!conditionHolds(current, condition)) return { written: false, current, retried: false };
     this.#records.set(key, encodeRecord(record));
+    return { written: true, token: record.version };
+  }
+
+  protected override _touch(key: string, touch: ActivityUpdate): WriteResult {
+    const current = this._read(key);
+    if (!touchHolds(current, touch)) return { written: false, current };
+    const { record } = current;
+    this.#records.set(key, encodeRecord({ ...record, activeAt: touch.activeAt }));
     return { written: true };
   }
 
-  protected override _extend(key: string, { expiresAt, slack, now }: Extension): boolean {
-    const record = this._read(key);
-    if (!canExtend(record, { expiresAt, slack, now })) return false;
-    this.#records.set(key, encodeRecord({ ...record, expiresAt, slack }));
-    return true;
-  }
-
-  protected override _remove(key: string): void {
-    this.#records.delete(key);
+  protected override _remove(key: string, { tombstone, id, deleteAt }: Removal): void {
+    expectTypeOf(deleteAt).toEqualTypeOf<number>();
+    const record = this._read(key)?.record;
+    if (record !== undefined && record !== UNREADABLE && record.version.includes(id)) return;
+    this.#records.set(key, encodeRecord(tombstone));
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
-    for (const key of this.#records.keys()) {
-      if (key.startsWith(start)) yield [{ key, record: this._read(key) ?? UNREADABLE }];
+    for (const [key, text] of this.#records) {
+      if (key.startsWith(start)) yield [{ key, record: decodeRecord(text) }];
     }
   }
 }
+
+describe("records", () => {
+  const record: StoredRecord = { data: "{}", version: "v", lifetime: 1, activeAt: 2, createdAt: 3 };
+
+  it("are encoded and decoded, with the user that they belong to", () => {
+    for (const user of [undefined, "ann", "", "späße 😀\n%"]) {
+      expect(decodeRecord(encodeRecord({ ...record, user }))).toEqual({ ...record, user });
+    }
+    expectTypeOf(decodeRecord).returns.toEqualTypeOf<StoredRecord | typeof UNREADABLE>();
+  });
+
+  it("are not what any other text or fields decode to", () => {
+    for (const text of ["", "\n", "2\n", "1 v 1 2 3\n{}", "2 v 1 2\n{}", "2 v 1 2 x\n{}", "v 1 2 3\n{}"]) {
+      expect(decodeRecord(text)).toBe(UNREADABLE);
+    }
+    expect(recordOf({ ...record, user: undefined })).toEqual(record);
+    expect(recordOf({ ...record, user: undefined, activeAt: "2" })).toBe(UNREADABLE);
+  });
+
+  it("must be told from what cannot be read and from tombstones", () => {
+    expectTypeOf<Found["record"]>().toEqualTypeOf<StoredRecord | typeof UNREADABLE>();
+    expectTypeOf<FoundRecord["record"]>().toEqualTypeOf<StoredRecord>();
+    expectTypeOf(UNREADABLE).toBeSymbol();
+    expect(isTombstone(record)).toBe(false);
+    expect(isTombstone({ ...record, data: "", lifetime: 0 })).toBe(true);
+    compiled(() => {
+      const found = { record } as Found;
+      // @ts-expect-error
+      isTombstone(found.record);
+      // @ts-expect-error
+      record.version = "other";
+    });
+  });
+
+  it("are written on conditions", () => {
+    expectTypeOf<WriteCondition>().toEqualTypeOf<IfAbsent | IfVersion>();
+    const ifAbsent: IfAbsent = { absent: true };
+    expect(conditionHolds(undefined, ifAbsent)).toBe(true);
+    expect(conditionHolds({ record: UNREADABLE }, ifAbsent)).toBe(false);
+    const condition: IfVersion = {
+      absent: false,
+      version: "v",
+      activeFrom: 2,
+      activeTo: 2,
+      token: undefined,
+    };
+    expect(conditionHolds({ record }, condition)).toBe(true);
+    for (const [activeFrom, activeTo] of [
+      [3, 9],
+      [0, 1],
+    ] as const) {
+      expect(conditionHolds({ record }, { ...condition, activeFrom, activeTo })).toBe(false);
+    }
+    expect(conditionHolds({ record: UNREADABLE }, condition)).toBe(false);
+    expect(conditionHolds({ record }, { ...condition, version: "w" })).toBe(false);
+  });
+});
 
 describe("a store of one's own", () => {
   it("has the methods and types of the others", async () => {
@@ -383,7 +470,7 @@ describe("a store of one's own", () => {
         return key;
       }
       // @ts-expect-error
-      protected override _extend(): void {}
+      protected override _touch(): void {}
     }
     compiled(store => {
       // @ts-expect-error

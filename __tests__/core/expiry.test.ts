@@ -1,113 +1,123 @@
-import type { SessionData } from "express-session";
 import {
-  cookieExpiry,
-  type ExpiryPolicy,
+  deleteAtOf,
+  earliestActivity,
+  endOf,
   expiryOf,
-  refreshCookieExpiry,
-  wantedEnd,
+  GRACE_MS,
+  hasEnded,
+  isGone,
+  type LifetimePolicy,
+  shownExpiry,
+  TOMBSTONE_MS,
+  touchAfterMs,
 } from "../../lib/core/expiry.js";
+import type { StoredRecord } from "../../lib/core/record.js";
 
 const NOW = Date.UTC(2026, 0, 1);
-const policy: ExpiryPolicy = { ttl: 86_400, touchAfterMs: 0, absoluteTimeoutMs: undefined };
+const MINUTE = 60_000;
 
-const withExpires = (expires: unknown) => ({ cookie: { originalMaxAge: null, expires } }) as SessionData;
-function expiry(session: SessionData, changes: Partial<ExpiryPolicy> = {}, createdAt = NOW) {
-  const changed = { ...policy, ...changes };
-  return expiryOf(wantedEnd(session, cookieExpiry(session), NOW, changed.ttl), createdAt, NOW, changed);
-}
+const policy = (changes: Partial<LifetimePolicy> = {}): LifetimePolicy => ({
+  touchAfterMs: 0,
+  absoluteTimeoutMs: undefined,
+  ...changes,
+});
 
-describe("cookieExpiry", () => {
+const record = (changes: Partial<StoredRecord> = {}): StoredRecord => ({
+  data: "{}",
+  version: "v",
+  lifetime: 10 * MINUTE,
+  activeAt: NOW,
+  createdAt: NOW,
+  ...changes,
+});
+
+describe("touchAfterMs", () => {
   it.each([
-    [new Date(NOW), NOW],
-    [new Date(NOW).toISOString(), NOW],
-    [NOW, NOW],
-    [null, undefined],
-    [undefined, undefined],
-    [false, undefined],
-    [true, undefined],
-    [new Date(Number.NaN), undefined],
-    ["soon", undefined],
-    [{}, undefined],
-  ])("of %p is %p", (expires, expected) => {
-    expect(cookieExpiry(withExpires(expires))).toBe(expected);
+    [86_400_000, 60_000],
+    [20 * MINUTE, 60_000],
+    [10 * MINUTE, 30_000],
+    [1000, 50],
+    [5, 0],
+  ])("of a session that lives %d ms is %d ms by default", (lifetime, expected) => {
+    expect(touchAfterMs(lifetime, policy({ touchAfterMs: undefined }))).toBe(expected);
   });
 
-  it("is none without a cookie", () => {
-    expect(cookieExpiry({} as SessionData)).toBeUndefined();
+  it("is what the option says, whatever the lifetime", () => {
+    expect(touchAfterMs(5, policy({ touchAfterMs: 1000 }))).toBe(1000);
   });
 });
 
 describe("expiryOf", () => {
-  it("is the cookie's expiry, to the millisecond", () => {
-    expect(expiry(withExpires(new Date(NOW + 5))).expiresAt).toBe(NOW + 5);
+  it("is the lifetime after the last use", () => {
+    expect(expiryOf(record(), policy())).toBe(NOW + 10 * MINUTE);
+    expect(expiryOf(record({ activeAt: NOW + 5 }), policy({ touchAfterMs: 300 }))).toBe(
+      NOW + 5 + 10 * MINUTE,
+    );
   });
 
-  it.each([
-    [60, 60_000],
-    [0.5, 500],
-    [0.0001, 1],
-    [() => 10, 10_000],
-    [() => 0, 0],
-    [() => -5, -5000],
-  ])("is now and the ttl %p without one", (ttl, milliseconds) => {
-    expect(expiry(withExpires(null), { ttl }).expiresAt).toBe(NOW + milliseconds);
-  });
-
-  it.each([Number.NaN, Number.POSITIVE_INFINITY, "60", undefined])(
-    "refuses a ttl function that gives %p",
-    value => {
-      expect(() => expiry(withExpires(null), { ttl: () => value as number })).toThrow(/`ttl\(session\)`/);
-    },
-  );
-
-  it("is touchAfter later than the session's end, and says so", () => {
-    expect(expiry(withExpires(NOW + 1000), { touchAfterMs: 300 })).toEqual({
-      sessionEnd: NOW + 1000,
-      expiresAt: NOW + 1300,
-      slack: 300,
-      touchAfterMs: 300,
-    });
-  });
-
-  it.each([
-    [86_400_000, 60_000],
-    [20 * 60_000, 60_000],
-    [10 * 60_000, 30_000],
-    [1000, 50],
-    [5, 0],
-  ])("of a session that lives %d ms is %d ms later by default", (lifetime, slack) => {
-    expect(expiry(withExpires(NOW + lifetime), { touchAfterMs: undefined }).slack).toBe(slack);
-  });
-
-  it("gives a session that is over no slack", () => {
-    expect(expiry(withExpires(NOW - 1), { touchAfterMs: 60_000 })).toMatchObject({
-      expiresAt: NOW - 1,
-      slack: 0,
-    });
-    expect(expiry(withExpires(NOW), { touchAfterMs: 60_000 })).toMatchObject({ expiresAt: NOW, slack: 0 });
-  });
-
-  it("is never later than the absolute timeout, slack included", () => {
-    const absolute = { absoluteTimeoutMs: 1000, touchAfterMs: 300 };
-    expect(expiry(withExpires(NOW + 5000), absolute)).toMatchObject({ expiresAt: NOW + 1000, slack: 0 });
-    expect(expiry(withExpires(NOW + 900), absolute)).toMatchObject({ expiresAt: NOW + 1000, slack: 100 });
-    expect(expiry(withExpires(NOW + 5000), absolute, NOW - 400).expiresAt).toBe(NOW + 600);
+  it("is at most the absolute timeout after the creation", () => {
+    const absolute = policy({ absoluteTimeoutMs: 15 * MINUTE });
+    expect(expiryOf(record({ activeAt: NOW + 4 * MINUTE }), absolute)).toBe(NOW + 14 * MINUTE);
+    expect(expiryOf(record({ activeAt: NOW + 14 * MINUTE }), absolute)).toBe(NOW + 15 * MINUTE);
   });
 });
 
-describe("refreshCookieExpiry", () => {
-  it("keeps the form that the serializer gave the date", () => {
-    const text = withExpires(new Date(NOW).toISOString());
-    refreshCookieExpiry(text, NOW + 1);
-    expect(text.cookie.expires).toBe(new Date(NOW + 1).toISOString());
-    const date = withExpires(new Date(NOW));
-    refreshCookieExpiry(date, NOW + 1);
-    expect(date.cookie.expires).toEqual(new Date(NOW + 1));
+describe("endOf", () => {
+  it("is touchAfter later than the expiry, but not than the absolute timeout", () => {
+    const covered = policy({ touchAfterMs: 300, absoluteTimeoutMs: 10 * MINUTE + 400 });
+    expect(endOf(record(), covered)).toBe(NOW + 10 * MINUTE + 300);
+    expect(endOf(record({ activeAt: NOW + 200 }), covered)).toBe(NOW + 10 * MINUTE + 400);
   });
 
-  it.each([null, false, undefined, "never"])("leaves a cookie whose expiry is %p as it is", expires => {
-    const session = withExpires(expires);
-    refreshCookieExpiry(session, NOW);
-    expect(session.cookie.expires).toBe(expires);
+  it("is the first moment at which the session has ended", () => {
+    const end = NOW + 10 * MINUTE;
+    expect(hasEnded(record(), end - 1, policy())).toBe(false);
+    expect(hasEnded(record(), end, policy())).toBe(true);
+  });
+
+  it("is a grace period before the session is gone", () => {
+    const end = NOW + 10 * MINUTE;
+    expect(isGone(record(), end + GRACE_MS - 1, policy())).toBe(false);
+    expect(isGone(record(), end + GRACE_MS, policy())).toBe(true);
+  });
+});
+
+describe("shownExpiry", () => {
+  const covered = policy({ touchAfterMs: 300 });
+
+  it("is the expiry until it is past, then the end: a cookie never shows a past one", () => {
+    const expiry = NOW + 10 * MINUTE;
+    expect(shownExpiry(record(), expiry - 1, covered)).toBe(expiry);
+    expect(shownExpiry(record(), expiry, covered)).toBe(expiry + 300);
+  });
+});
+
+describe("earliestActivity", () => {
+  const policies = [policy(), policy({ touchAfterMs: 300 }), policy({ touchAfterMs: undefined })];
+
+  it.each(policies)("is the first with which a record has not ended, or is not gone: %j", each => {
+    for (const graceMs of [0, GRACE_MS]) {
+      const earliest = earliestActivity(record(), NOW, graceMs, each);
+      const isOver = graceMs === 0 ? hasEnded : isGone;
+      expect(isOver(record({ activeAt: earliest, createdAt: 0 }), NOW, each)).toBe(false);
+      expect(isOver(record({ activeAt: earliest - 1, createdAt: 0 }), NOW, each)).toBe(true);
+    }
+  });
+
+  it("does not exist past the absolute end", () => {
+    const absolute = policy({ absoluteTimeoutMs: MINUTE });
+    const at = (now: number) => earliestActivity(record(), now, 0, absolute);
+    expect(at(NOW + MINUTE - 1)).toBeLessThan(NOW + MINUTE);
+    expect(at(NOW + MINUTE)).toBe(8.64e15);
+  });
+});
+
+describe("deleteAtOf", () => {
+  it("is the grace period after the end of a session", () => {
+    expect(deleteAtOf(record(), policy({ touchAfterMs: 300 }))).toBe(NOW + 10 * MINUTE + 300 + GRACE_MS);
+  });
+
+  it("is an hour after the removal for a tombstone", () => {
+    expect(deleteAtOf(record({ data: "", lifetime: 0 }), policy())).toBe(NOW + TOMBSTONE_MS);
   });
 });

@@ -1,4 +1,4 @@
-import { KeySpace } from "../../lib/core/keys.js";
+import { SessionKeys } from "../../lib/core/keys.js";
 
 const sidsOfAllKinds = [
   "Ab3-_xyz",
@@ -21,11 +21,11 @@ const sidsOfAllKinds = [
 
 describe("keyOf", () => {
   it.each(["AbC-_019", "0", "-", "x".repeat(1024)])("stores an ordinary sid as it is: %.20s", sid => {
-    expect(new KeySpace("sess:").keyOf(sid)).toBe(`sess:${sid}`);
+    expect(new SessionKeys("sess:").keyOf(sid)).toBe(`sess:${sid}`);
   });
 
   it.each(sidsOfAllKinds)("of %j is read back", sid => {
-    const keys = new KeySpace("sess:");
+    const keys = new SessionKeys("sess:");
     const key = keys.keyOf(sid);
     expect(key).toMatch(/^sess:[A-Za-z0-9_%-]+$/);
     expect(keys.isDigest(key)).toBe(false);
@@ -44,11 +44,11 @@ describe("keyOf", () => {
       "%hx",
       "\ufffd",
     ];
-    expect(new Set(sids.map(sid => new KeySpace("").keyOf(sid))).size).toBe(sids.length);
+    expect(new Set(sids.map(sid => new SessionKeys("").keyOf(sid))).size).toBe(sids.length);
   });
 
   it("of a long sid is a digest of bounded length", () => {
-    const keys = new KeySpace("sess:");
+    const keys = new SessionKeys("sess:");
     for (const sid of ["x".repeat(1025), "😀".repeat(2000)]) {
       expect(keys.isDigest(keys.keyOf(sid))).toBe(true);
       expect(keys.keyOf(sid).length).toBeLessThan(60);
@@ -61,7 +61,7 @@ describe("prefixes", () => {
   const sids = ["b", "b:x", ":x", "~x", "x", "%3ax", "bx", "y".repeat(2000)];
 
   it("never share a key, whatever the sids", () => {
-    const keys = prefixes.flatMap(prefix => sids.map(sid => new KeySpace(prefix).keyOf(sid)));
+    const keys = prefixes.flatMap(prefix => sids.map(sid => new SessionKeys(prefix).keyOf(sid)));
     expect(new Set(keys).size).toBe(prefixes.length * sids.length);
   });
 
@@ -69,14 +69,14 @@ describe("prefixes", () => {
     for (const mine of prefixes) {
       for (const theirs of prefixes) {
         for (const sid of sids) {
-          expect(new KeySpace(mine).owns(new KeySpace(theirs).keyOf(sid))).toBe(mine === theirs);
+          expect(new SessionKeys(mine).includes(new SessionKeys(theirs).keyOf(sid))).toBe(mine === theirs);
         }
       }
     }
   });
 
   it("that end in a delimiter are followed by the sid at once", () => {
-    expect(new KeySpace("scs:session:").keyOf("abc")).toBe("scs:session:abc");
-    expect(new KeySpace("").keyOf("abc")).toBe("abc");
+    expect(new SessionKeys("scs:session:").keyOf("abc")).toBe("scs:session:abc");
+    expect(new SessionKeys("").keyOf("abc")).toBe("abc");
   });
 });

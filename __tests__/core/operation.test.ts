@@ -2,18 +2,20 @@ import { Operation } from "../../lib/core/operation.js";
 
 const never = () => new Promise<never>(() => {});
 
-describe("limit", () => {
+describe("withTimeout", () => {
   it("gives what the work gives, if that is in time", async () => {
-    await expect(new Operation(1000).limit(Promise.resolve(1))).resolves.toBe(1);
-    await expect(new Operation(1000).limit(Promise.reject(new Error("down")))).rejects.toThrow("down");
+    await expect(new Operation(1000).withTimeout(Promise.resolve(1))).resolves.toBe(1);
+    await expect(new Operation(1000).withTimeout(Promise.reject(new Error("down")))).rejects.toThrow("down");
   });
 
-  it("rejects with ERR_STORE_TIMEOUT when the time is up, and the operation has ended then", async () => {
+  it("rejects with ERR_STORE_TIMEOUT when the time is up, and the operation is abandoned then", async () => {
     const operation = new Operation(10);
-    await expect(operation.limit(never())).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
-    expect(operation.ended).toBe(true);
-    expect(() => operation.throwIfEnded()).toThrow(expect.objectContaining({ code: "ERR_STORE_TIMEOUT" }));
-    await expect(operation.limit(never())).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
+    await expect(operation.withTimeout(never())).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
+    expect(operation.isAbandoned).toBe(true);
+    expect(() => operation.throwIfAbandoned()).toThrow(
+      expect.objectContaining({ code: "ERR_STORE_TIMEOUT" }),
+    );
+    await expect(operation.withTimeout(never())).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
   });
 
   it("rejects with the reason of the time limit, not with what the abort of the request makes of it", async () => {
@@ -22,8 +24,8 @@ describe("limit", () => {
       operation.signal.addEventListener("abort", () => reject(new Error("aborted")));
     });
     // Another waits for the same work, as the next save of a session does.
-    const other = operation.limit(never());
-    const limited = operation.limit(request);
+    const other = operation.withTimeout(never());
+    const limited = operation.withTimeout(request);
     await expect(other).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
     await expect(limited).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
   });
@@ -31,7 +33,7 @@ describe("limit", () => {
   it("rejects with the caller's reason", async () => {
     const caller = new AbortController();
     const operation = new Operation(1000, caller.signal);
-    const limited = operation.limit(never());
+    const limited = operation.withTimeout(never());
     const { signal } = operation;
     caller.abort(new Error("left"));
     await expect(limited).rejects.toThrow("left");
@@ -42,7 +44,7 @@ describe("limit", () => {
     const { signal } = new AbortController();
     const added = jest.spyOn(signal, "addEventListener");
     const removed = jest.spyOn(signal, "removeEventListener");
-    await new Operation(1000, signal).limit(Promise.resolve());
+    await new Operation(1000, signal).withTimeout(Promise.resolve());
     expect(removed.mock.calls.map(([, listener]) => listener)).toEqual(
       added.mock.calls.map(([, listener]) => listener),
     );
@@ -55,9 +57,9 @@ describe("limit", () => {
 });
 
 describe("signal", () => {
-  it("is aborted if the operation had ended before it was asked for", async () => {
+  it("is aborted if the operation was abandoned before it is first read", async () => {
     const operation = new Operation(10);
-    await operation.limit(never()).catch(() => {});
+    await operation.withTimeout(never()).catch(() => {});
     expect(operation.signal.aborted).toBe(true);
   });
 });

@@ -1,22 +1,23 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { GRACE_MS } from "../../lib/core/expiry.js";
 import { Operation } from "../../lib/core/operation.js";
-import { type Lease, LeaseWindows, leaseSeconds, MAX_LEASE_KEYS } from "../../lib/etcd/lease-pool.js";
+import { type Lease, LeasePool, leaseEnd, leaseSeconds, MAX_LEASE_KEYS } from "../../lib/etcd/lease-pool.js";
 
 const START = 1_700_000_000_000;
 
-function windowsOf(prefix = "sess:"): LeaseWindows {
-  return new LeaseWindows(prefix, async (_id, seconds) => seconds);
+function newPool(): LeasePool {
+  return new LeasePool(async (_id, seconds) => seconds);
 }
 
-/** The leases of sessions of one lifetime that begin 100 ms apart, for `span` milliseconds. */
+/** The leases of records of one lifetime that begin 100 ms apart, for `span` milliseconds. */
 function leasesOver(span: number, lifetimeMs: number): Lease[] {
-  const windows = windowsOf();
+  const pool = newPool();
   const leases: Lease[] = [];
-  for (let now = START; now < START + span; now += 100) leases.push(windows.leaseOf(now + lifetimeMs, now));
+  for (let now = START; now < START + span; now += 100) leases.push(pool.select(now + lifetimeMs, now));
   return leases;
 }
 
-describe("leaseOf", () => {
+describe("select", () => {
   it.each([
     [0.005, 1],
     [10, 1],
@@ -41,7 +42,7 @@ describe("leaseOf", () => {
     for (let lifetimeMs = 1; lifetimeMs < 1e11; lifetimeMs = Math.ceil(lifetimeMs * 1.7)) {
       const windowMs = Math.max(1000, Math.min(60_000, lifetimeMs * 0.05));
       for (let now = START; now < START + 1e6; now += 98_765) {
-        const { endsAt } = windowsOf().leaseOf(now + lifetimeMs, now);
+        const { endsAt } = newPool().select(now + lifetimeMs, now);
         expect(endsAt - (now + lifetimeMs)).toBeGreaterThanOrEqual(0);
         expect(endsAt - (now + lifetimeMs)).toBeLessThan(windowMs);
       }
@@ -49,54 +50,80 @@ describe("leaseOf", () => {
   });
 
   it("gives a session that expires at the very end of a window that window", () => {
-    expect(windowsOf().leaseOf(1_700_000_040_000, START).endsAt).toBe(1_700_000_040_000);
+    expect(newPool().select(1_700_000_040_000, START).endsAt).toBe(1_700_000_040_000);
   });
 
   it("gives a session whose expiry is past a window too", () => {
-    expect(windowsOf().leaseOf(START - 5000, START).endsAt).toBe(START - 5000);
+    expect(newPool().select(START - 5000, START).endsAt).toBe(START - 5000);
   });
 
   it("gives the sessions of one window one lease, and further ones when it has as many keys as it may", () => {
-    const windows = windowsOf();
+    const pool = newPool();
     const counts = new Map<string, number>();
     for (let session = 0; session < 3 * MAX_LEASE_KEYS; session++) {
-      const { id } = windows.leaseOf(START + 86_400_000, START);
+      const { id } = pool.select(START + 86_400_000, START);
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
     expect([...counts.values()]).toEqual([MAX_LEASE_KEYS, MAX_LEASE_KEYS, MAX_LEASE_KEYS]);
   });
 
   it("leaves a session on its lease if that will do, and does not count it again", () => {
-    const windows = windowsOf();
+    const pool = newPool();
     const expiresAt = START + 86_400_000;
-    const { id } = windows.leaseOf(expiresAt, START);
+    const { id } = pool.select(expiresAt, START);
     for (let touch = 0; touch < 2 * MAX_LEASE_KEYS; touch++) {
-      expect(windows.leaseOf(expiresAt + 1, START, id).id).toBe(id);
+      expect(pool.select(expiresAt + 1, START, id).id).toBe(id);
     }
-    for (let session = 1; session < MAX_LEASE_KEYS; session++) windows.leaseOf(expiresAt, START);
-    const next = windows.leaseOf(expiresAt, START);
+    for (let session = 1; session < MAX_LEASE_KEYS; session++) pool.select(expiresAt, START);
+    const next = pool.select(expiresAt, START);
     expect(next.id).not.toBe(id);
     // Also on one that takes no more.
-    expect(windows.leaseOf(expiresAt, START, id).id).toBe(id);
-    expect(windows.leaseOf(expiresAt + 60_000, START, id).endsAt).toBe(next.endsAt + 60_000);
+    expect(pool.select(expiresAt, START, id).id).toBe(id);
+    expect(pool.select(expiresAt + 60_000, START, id).endsAt).toBe(next.endsAt + 60_000);
   });
 
-  it("gives other prefixes, other windows and other window sizes other leases", () => {
-    const windows = windowsOf();
+  it("gives other windows and other pools other leases", () => {
+    const pool = newPool();
     const leases = [
-      windows.leaseOf(START + 86_400_000, START),
-      windowsOf("user:").leaseOf(START + 86_400_000, START),
-      windows.leaseOf(START + 86_400_000 + 60_000, START),
-      windows.leaseOf(START + 86_400_000, START + 86_400_000 - 600_000),
-      windows.leaseOf(START + 86_400_000, START + 86_400_000 - 10_000),
+      pool.select(START + 86_400_000, START),
+      newPool().select(START + 86_400_000, START),
+      pool.select(START + 86_400_000 + 60_000, START),
     ];
     expect(new Set(leases.map(({ id }) => id)).size).toBe(leases.length);
   });
 
-  it("computes the id from prefix and window alone, so that processes of any release share leases", () => {
-    const { id } = windowsOf().leaseOf(START + 86_400_000, START);
-    expect(id).toBe("4671470221068411351");
-    expect(windowsOf().leaseOf(START + 86_400_001, START + 5000).id).toBe(id);
+  it("gives forty processes with 4,900 records each leases of at most 10,000 keys", () => {
+    const counts = new Map<string, number>();
+    for (let process = 0; process < 40; process++) {
+      const pool = newPool();
+      for (let record = 0; record < 4900; record++) {
+        const { id } = pool.select(START + 86_400_000, START);
+        counts.set(id, (counts.get(id) ?? 0) + 1);
+      }
+    }
+    expect(Math.max(...counts.values())).toBeLessThanOrEqual(10_000);
+  });
+
+  it("gives leases of one window that do not end in the same second", () => {
+    const pool = newPool();
+    const leases = new Map<string, Lease>();
+    for (let record = 0; record < 50 * MAX_LEASE_KEYS; record++) {
+      const lease = pool.select(START + 86_400_000, START);
+      leases.set(lease.id, lease);
+    }
+    const [{ endsAt } = { endsAt: 0 }, ...others] = leases.values();
+    expect(others).toHaveLength(49);
+    const delays = [...leases.values()].map(({ grantedUntil }) => (grantedUntil - endsAt) / 1000);
+    expect(new Set(delays).size).toBe(50);
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...delays)).toBeLessThan(60);
+  });
+
+  it("gives ids from which the end of the window can be computed", () => {
+    for (const lifetimeMs of [1000, 100_000, 86_400_000, 8.64e15 - START]) {
+      const { id, endsAt } = newPool().select(START + lifetimeMs, START);
+      expect(leaseEnd(id)).toBe(endsAt);
+    }
   });
 
   it("gives ids that are positive 63-bit integers, and no two windows the same", () => {
@@ -110,20 +137,20 @@ describe("leaseOf", () => {
   });
 
   it("keeps in mind only windows that are not over", () => {
-    const windows = windowsOf();
-    const first = windows.leaseOf(START + 60_000, START);
-    const second = windows.leaseOf(START + 120_000, START);
-    windows.leaseOf(START + 180_000, first.endsAt);
-    expect(windows.leaseOf(START + 120_000, START)).toBe(second);
-    expect(windows.leaseOf(START + 60_000, START)).not.toBe(first);
+    const pool = newPool();
+    const first = pool.select(START + 60_000, START);
+    const second = pool.select(START + 120_000, START);
+    pool.select(START + 180_000, first.endsAt);
+    expect(pool.select(START + 120_000, START)).toBe(second);
+    expect(pool.select(START + 60_000, START)).not.toBe(first);
   });
 });
 
 describe("leaseSeconds", () => {
-  it("lasts until the grace period after the window, rounded up to whole seconds", () => {
-    expect(leaseSeconds(START + 10_000, START)).toBe(10 + GRACE_MS / 1000);
-    expect(leaseSeconds(START + 10_001, START)).toBe(11 + GRACE_MS / 1000);
-    expect(leaseSeconds(START + 9_999, START)).toBe(10 + GRACE_MS / 1000);
+  it("lasts until the end of the window, rounded up to whole seconds", () => {
+    expect(leaseSeconds(START + 10_000, START)).toBe(10);
+    expect(leaseSeconds(START + 10_001, START)).toBe(11);
+    expect(leaseSeconds(START + 9_999, START)).toBe(10);
   });
 
   it("is at least a second and at most what etcd takes", () => {
@@ -133,7 +160,7 @@ describe("leaseSeconds", () => {
   });
 });
 
-describe("ready", () => {
+describe("acquire", () => {
   const operation = new Operation(60_000);
   const EXPIRY = START + 86_400_000;
 
@@ -141,41 +168,40 @@ describe("ready", () => {
   function scripted() {
     const grants: { id: string; seconds: number; succeed(left?: number): void; fail(error: Error): void }[] =
       [];
-    const windows = new LeaseWindows(
-      "sess:",
+    const pool = new LeasePool(
       (id, seconds) =>
         new Promise((resolve, fail) =>
           grants.push({ id, seconds, succeed: (left = seconds) => resolve(left), fail }),
         ),
     );
     return {
-      windows,
+      pool,
       grants,
-      ready: async (expiresAt = EXPIRY, current?: string) =>
-        windows.ready(expiresAt, START, current, operation),
+      acquire: async (expiresAt = EXPIRY, current?: string) =>
+        pool.acquire(expiresAt, START, current, operation),
     };
   }
 
   it("grants a lease once, however many ask for it at the same moment, and all wait for it", async () => {
-    const { windows, grants, ready } = scripted();
+    const { pool, grants, acquire } = scripted();
     const done: number[] = [];
-    const asked = [1, 2, 3].map(index => ready().then(() => done.push(index)));
+    const asked = [1, 2, 3].map(index => acquire().then(() => done.push(index)));
     await Promise.resolve();
-    const lease = windows.leaseOf(EXPIRY, START);
-    expect(grants).toMatchObject([{ id: lease.id, seconds: leaseSeconds(lease.endsAt, START) }]);
+    const lease = pool.select(EXPIRY, START);
+    expect(grants).toMatchObject([{ id: lease.id, seconds: leaseSeconds(lease.grantedUntil, START) }]);
     expect(done).toEqual([]);
     grants[0]?.succeed();
     await Promise.all(asked);
     // There, as far as this process knows: nothing to wait for.
-    expect(windows.ready(EXPIRY, START, undefined, operation)).toBe(lease);
+    expect(pool.acquire(EXPIRY, START, undefined, operation)).toBe(lease);
     expect(grants).toHaveLength(1);
   });
 
   it("grants the leases of different windows at the same time", () => {
-    const { windows, grants, ready } = scripted();
-    void ready();
-    void ready(EXPIRY + 60_000);
-    const ids = [EXPIRY, EXPIRY + 60_000].map(expiresAt => windows.leaseOf(expiresAt, START).id);
+    const { pool, grants, acquire } = scripted();
+    void acquire();
+    void acquire(EXPIRY + 60_000);
+    const ids = [EXPIRY, EXPIRY + 60_000].map(expiresAt => pool.select(expiresAt, START).id);
     expect(grants.map(({ id }) => id)).toEqual(ids);
   });
 
@@ -184,8 +210,8 @@ describe("ready", () => {
     const rejected = { status: "rejected", reason: error };
 
     it("fails who asked first, and tries again once for all who joined", async () => {
-      const { grants, ready } = scripted();
-      const asked = Promise.allSettled([ready(), ready(), ready()]);
+      const { grants, acquire } = scripted();
+      const asked = Promise.allSettled([acquire(), acquire(), acquire()]);
       grants[0]?.fail(error);
       await new Promise(setImmediate);
       expect(grants).toHaveLength(2);
@@ -195,24 +221,24 @@ describe("ready", () => {
     });
 
     it("for a second time fails all, and the next tries again", async () => {
-      const { grants, ready } = scripted();
-      const asked = Promise.allSettled([ready(), ready(), ready()]);
+      const { grants, acquire } = scripted();
+      const asked = Promise.allSettled([acquire(), acquire(), acquire()]);
       grants[0]?.fail(error);
       await new Promise(setImmediate);
       grants[1]?.fail(error);
       expect(await asked).toEqual([rejected, rejected, rejected]);
-      const again = ready();
+      const again = acquire();
       grants[2]?.succeed();
       await again;
       expect(grants).toHaveLength(3);
     });
 
     it("does not try again for an operation that has ended", async () => {
-      const { windows, grants, ready } = scripted();
+      const { pool, grants, acquire } = scripted();
       const controller = new AbortController();
       const over = new Operation(60_000, controller.signal);
-      const asked = Promise.allSettled([ready(), windows.ready(EXPIRY, START, undefined, over)]);
-      const ended = over.limit(new Promise(() => {}));
+      const asked = Promise.allSettled([acquire(), pool.acquire(EXPIRY, START, undefined, over)]);
+      const ended = over.withTimeout(new Promise(() => {}));
       controller.abort(error);
       await expect(ended).rejects.toBe(error);
       grants[0]?.fail(error);
@@ -222,55 +248,83 @@ describe("ready", () => {
   });
 
   it("grants a forgotten lease again", async () => {
-    const { windows, grants, ready } = scripted();
-    const first = ready();
+    const { pool, grants, acquire } = scripted();
+    const first = acquire();
     grants[0]?.succeed();
     const lease = await first;
     const { grant } = lease;
-    windows.forget(lease, grant);
-    const again = ready();
+    pool.forget(lease, grant);
+    const again = acquire();
     grants[1]?.succeed();
     expect(await again).toBe(lease);
     expect(grants).toHaveLength(2);
     // Another who used the lost one finds out later.
-    windows.forget(lease, grant);
-    await ready();
+    pool.forget(lease, grant);
+    await acquire();
     expect(grants).toHaveLength(2);
   });
 
-  describe("meets a lease of a process whose clock is ahead,", () => {
-    const untilEnd = Math.ceil((windowsOf().leaseOf(EXPIRY, START).endsAt - START) / 1000);
+  it("grants leases in no caller's context", async () => {
+    const storage = new AsyncLocalStorage<string>();
+    const contexts: unknown[] = [];
+    const pool = new LeasePool(async (_id, seconds) => {
+      contexts.push(storage.getStore());
+      return seconds;
+    });
+    await storage.run("caller", async () => {
+      await pool.acquire(EXPIRY, START, undefined, operation);
+      expect(storage.getStore()).toBe("caller");
+    });
+    expect(contexts).toEqual([undefined]);
+  });
 
-    it("and uses it if it lasts until the end of the window", async () => {
-      const { grants, ready } = scripted();
-      const asked = ready();
-      grants[0]?.succeed(untilEnd);
+  describe("does not use a lease that ends before its record,", () => {
+    /** The seconds that a session lives, without the grace period after it. */
+    const sessionSeconds = (EXPIRY - GRACE_MS - START) / 1000;
+
+    it("but one that ends in the grace period, of a process whose clock is ahead", async () => {
+      const { grants, acquire } = scripted();
+      const asked = acquire();
+      grants[0]?.succeed(sessionSeconds + 1);
       expect((await asked).id).toBe(grants[0]?.id);
       expect(grants).toHaveLength(1);
     });
 
     it.each([
-      ["does not", untilEnd - 1],
-      ["is gone", -1],
+      ["ends too soon", sessionSeconds - 1],
+      ["does not exist", -1],
     ])("and goes on with the next of the window if it %s, with all who asked", async (_what, left) => {
-      const { grants, ready } = scripted();
-      const asked = [ready(), ready()];
+      const { grants, acquire } = scripted();
+      const asked = [acquire(), acquire()];
       grants[0]?.succeed(left);
       await new Promise(setImmediate);
       const [short, next] = grants;
       expect(next?.id).not.toBe(short?.id);
       next?.succeed();
       for (const lease of asked) expect((await lease).id).toBe(next?.id);
-      // Nor is a session left there that is on it.
-      expect((await ready(EXPIRY, short?.id)).id).toBe(next?.id);
+      // Nor does a record stay on it.
+      expect((await acquire(EXPIRY, short?.id)).id).toBe(next?.id);
       expect(grants).toHaveLength(2);
     });
 
     it("and uses one of centuries, of which etcd would not grant more", async () => {
-      const { grants, ready } = scripted();
-      const asked = ready(8.64e15);
+      const { grants, acquire } = scripted();
+      const asked = acquire(8.64e15);
       grants[0]?.succeed(8_900_000_000);
       expect((await asked).id).toBe(grants[0]?.id);
+    });
+
+    it("also if it was granted while the clock of this host was two hours ahead", async () => {
+      const pool = newPool();
+      const ahead = START + 2 * 3_600_000;
+      const short = await pool.acquire(EXPIRY, ahead, undefined, operation);
+      // As long as the clock is ahead, and for records that end in time.
+      expect(await pool.acquire(EXPIRY, ahead, undefined, operation)).toBe(short);
+      const next = await pool.acquire(EXPIRY, START, undefined, operation);
+      expect(next.endsAt).toBe(short.endsAt);
+      expect(next.id).not.toBe(short.id);
+      expect(await pool.acquire(EXPIRY, START, short.id, operation)).toBe(next);
+      expect(await pool.acquire(EXPIRY, START, next.id, operation)).toBe(next);
     });
   });
 });

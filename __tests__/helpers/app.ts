@@ -22,7 +22,7 @@ export type AppRequest = IncomingMessage & {
 };
 
 /** What happens at a route; what it returns is the answer. The parameters are those of the query. */
-export type Handler = (req: AppRequest, params: URLSearchParams) => unknown;
+export type Handler = (req: AppRequest, params: URLSearchParams, res: ServerResponse) => unknown;
 
 export interface AppOptions extends Partial<SessionOptions> {
   framework?: FrameworkName;
@@ -71,12 +71,20 @@ function dispatch(routes: Record<string, Handler>) {
     const { pathname, searchParams } = new URL(req.url ?? "", "http://localhost");
     const handler = routes[`${req.method} ${pathname}`];
     if (handler === undefined) return next(new Error(`No route for ${req.method} ${pathname}`));
-    (async () => reply(res, 200, (await handler(req, searchParams)) ?? null))().catch(next);
+    (async () => reply(res, 200, (await handler(req, searchParams, res)) ?? null))().catch(next);
   };
 }
 
 function reply(res: ServerResponse, status: number, body: unknown): void {
-  res.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  beginReply(res, status).end(JSON.stringify(body));
+}
+
+/** Sends the head of an answer whose body follows later, as that of a download does. */
+export function beginReply(res: ServerResponse, status = 200): ServerResponse {
+  if (res.headersSent) return res;
+  res.writeHead(status, { "content-type": "application/json" });
+  res.write(" ");
+  return res;
 }
 
 /** express-session's methods take callbacks. */

@@ -2,12 +2,14 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DeleteTableCommand, type DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { DeleteTableCommand, type DynamoDBClient, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import { open as openLmdb } from "lmdb";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import { EtcdStore } from "../../lib/etcd/store.js";
 import { FileStore } from "../../lib/file/store.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
+import { type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "./counting.js";
 import { dynaliteClient, dynamodbClient, etcdClient } from "./engines.js";
 
 /** A place where sessions are kept, opened once for the tests of a file that use it. */
@@ -18,9 +20,27 @@ export interface Backend {
   open(): Promise<OpenBackend>;
 }
 
-interface OpenBackend {
+/** A record as version 0.1 stored it. */
+interface OldRecord {
+  data: string;
+  version: string;
+  expiresAt: number;
+  slack: number;
+  createdAt: number;
+}
+
+export interface OpenBackend {
   createStore(options: StoreOptions): AbstractStore;
+  /** Stores a record in the format of version 0.1. Not in memory, where none can be. */
+  putOld?(key: string, record: OldRecord): Promise<unknown>;
+  /** What the client sends from now on. Only where there is a client. */
+  watch?(): Traffic;
   close(): Promise<void>;
+}
+
+/** The text of a record in version 0.1, for backends with one value for each key. */
+function encodeOld({ data, version, expiresAt, slack, createdAt }: OldRecord): string {
+  return `${version} ${expiresAt} ${slack} ${createdAt}\n${data}`;
 }
 
 export const memory: Backend = {
@@ -34,8 +54,18 @@ export const file: Backend = {
   persistent: true,
   async open() {
     const folder = await mkdtemp(join(tmpdir(), "express-session-stores-test-"));
+    const path = join(folder, "sessions.lmdb");
     return {
-      createStore: options => new FileStore({ ...options, path: join(folder, "sessions.lmdb") }),
+      createStore: options => new FileStore({ ...options, path }),
+      async putOld(key, record) {
+        const environment = openLmdb({ path, noSubdir: true, maxDbs: 4 });
+        const strings = { encoding: "string", keyEncoding: "binary" } as const;
+        const records = environment.openDB<string, Buffer>("records", { ...strings, useVersions: true });
+        const reminders = environment.openDB<string, Buffer>("reminders", strings);
+        await records.put(Buffer.from(key), `${record.expiresAt} 7 ${encodeOld(record)}`, 7);
+        await reminders.put(Buffer.from(String(record.expiresAt).padStart(16, "0") + key), "");
+        await environment.close();
+      },
       close: () => rm(folder, { recursive: true }),
     };
   },
@@ -53,6 +83,22 @@ function dynamodb(name: string, connect: () => DynamoDBClient): Backend {
       await creator.close();
       return {
         createStore: options => new DynamoDBStore({ ...options, client, tableName }),
+        watch: () => trafficOfDynamoDB(client),
+        putOld: (key, { data, version, expiresAt, slack, createdAt }) =>
+          client.send(
+            new PutItemCommand({
+              TableName: tableName,
+              Item: {
+                id: { S: key },
+                data: { S: data },
+                expires: { N: `${expiresAt}` },
+                ttl: { N: `${Math.ceil(expiresAt / 1000) + 60}` },
+                c: { N: `${createdAt}` },
+                v: { S: version },
+                s: { N: `${slack}` },
+              },
+            }),
+          ),
         async close() {
           await client.send(new DeleteTableCommand({ TableName: tableName }));
           client.destroy();
@@ -69,6 +115,8 @@ export const etcd: Backend = {
     const client = etcdClient();
     return {
       createStore: options => new EtcdStore({ ...options, client }),
+      watch: () => trafficOfEtcd(client),
+      putOld: (key, record) => client.put(key).value(encodeOld(record)).exec(),
       close: async () => client.close(),
     };
   },

@@ -19,6 +19,12 @@ export type Interference = (perform: () => Promise<Message>, input: Message) => 
 export class Traffic {
   readonly #requests: Request[] = [];
   readonly #interferences = new Map<string, Interference[]>();
+  #onRequest: ((request: Request) => void) | undefined;
+
+  /** Calls `listener` for each request, in the context in which it is sent, and keeps none of them. */
+  listen(listener: (request: Request) => void): void {
+    this.#onRequest = listener;
+  }
 
   /** The names of the requests that `work` sends. */
   async during(work: () => unknown): Promise<string[]> {
@@ -46,7 +52,8 @@ export class Traffic {
 
   async carry(name: string, input: Message, perform: () => Promise<Message>): Promise<Message> {
     const request: Request = { name, input };
-    this.#requests.push(request);
+    if (this.#onRequest === undefined) this.#requests.push(request);
+    else this.#onRequest(request);
     const interference = this.#interferences.get(name)?.shift();
     try {
       return await (interference ? interference(perform, input) : perform());
@@ -113,7 +120,8 @@ export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
     next => async args => {
       const { headers, body } = args.request as HttpRequest;
       const name = headers["x-amz-target"]?.split(".")[1] as string;
-      const input = JSON.parse(Buffer.from(body).toString());
+      // Not `Buffer.from(body)`, for which the SDK prints a warning.
+      const input = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
       const answer = await traffic.carry(name, input, async () => {
         const { statusCode, body } = (await next(args)).response as HttpResponse;
         return { statusCode, body: JSON.parse(await textOf(body)) };

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { DeleteTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { plain, requestSession, type TestSession } from "../../lib/conformance/sessions.js";
-import { digest } from "../../lib/core/keys.js";
+import { digest } from "../../lib/core/hashed-ids.js";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import type { ConflictEvent, StoreOptions } from "../../lib/index.js";
 import { EventLoop } from "./event-loop.js";
@@ -252,7 +252,7 @@ export function describeDynamoDBStress({ name, endpoint, requests, listings }: S
         const sids = Array.from({ length: LISTED }, (_, index) => `sid-${index}`);
         const prefix = "listed:";
         const store = open(client, { prefix, timeoutMs });
-        const undisturbed = open(direct, { prefix });
+        const undisturbed = open(direct, { prefix, timeoutMs: 20_000 });
         const successes = { found: 0, cleared: 0 };
         for (let listing = 0; listing < listings; listing++) {
           await Promise.all(sids.map(sid => undisturbed.set(sid, plain())));

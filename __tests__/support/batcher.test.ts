@@ -1,11 +1,12 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
-import { type Batchable, Batcher, type BatchOptions } from "../../lib/support/batcher.js";
+import { type Batchable, Batcher, type BatcherOptions } from "../../lib/support/batcher.js";
 
 class Item implements Batchable {
   readonly key: string;
   readonly name: string;
   readonly size: number;
-  readonly operation = { ended: false };
+  readonly operation = { isAbandoned: false };
 
   constructor(name: string, key = name, size = 1) {
     this.name = name;
@@ -29,7 +30,7 @@ async function settle(): Promise<void> {
 }
 
 /** A batcher whose requests the test answers: each item's result is its name in capitals. */
-function scripted(options: Partial<BatchOptions<Item, string>> = {}, limits = {}) {
+function scripted(options: Partial<BatcherOptions<Item, string>> = {}, limits = {}) {
   const sent: Sent[] = [];
   const batcher = new Batcher<Item, string>({
     send: items =>
@@ -39,9 +40,9 @@ function scripted(options: Partial<BatchOptions<Item, string>> = {}, limits = {}
         sent.push({ names, succeed, fail: reject });
       }),
     limits: () => ({ items: 100, bytes: 1000, ...limits }),
-    requests: 4,
-    repeatKeys: true,
-    isolate: () => false,
+    maxInFlight: 4,
+    allowSameKey: true,
+    retryIndividually: () => false,
     ...options,
   });
   return {
@@ -93,7 +94,7 @@ describe("Batcher", () => {
   });
 
   it("sends what waited together with what the answers set off", async () => {
-    const { add, names, sent } = scripted({ requests: 1 });
+    const { add, names, sent } = scripted({ maxInFlight: 1 });
     const [first] = add("a");
     const next = first?.then(() => add("c"));
     await names();
@@ -128,7 +129,7 @@ describe("Batcher", () => {
   });
 
   it("has no more requests under way than the limit; what waits meanwhile goes out together", async () => {
-    const { add, names, sent, finish } = scripted({ requests: 2 });
+    const { add, names, sent, finish } = scripted({ maxInFlight: 2 });
     for (const name of ["a", "b", "c", "d", "e"]) {
       void add(name);
       await turn();
@@ -140,7 +141,7 @@ describe("Batcher", () => {
   });
 
   it("counts a request that failed as ended", async () => {
-    const { add, names, sent } = scripted({ requests: 1 });
+    const { add, names, sent } = scripted({ maxInFlight: 1 });
     const [first] = add("a");
     await names();
     void add("b");
@@ -151,7 +152,7 @@ describe("Batcher", () => {
 
   it("asks for the limits anew before each request", async () => {
     const limits = { items: 1, bytes: 1000 };
-    const { add, names, sent } = scripted({ limits: () => limits, requests: 1 });
+    const { add, names, sent } = scripted({ limits: () => limits, maxInFlight: 1 });
     void add("a", "b", "c");
     expect(await names()).toEqual(["a"]);
     limits.items = 2;
@@ -160,15 +161,15 @@ describe("Batcher", () => {
   });
 
   it("does not send items whose caller no longer waits, and rejects them", async () => {
-    const { add, names, sent } = scripted({ requests: 1 });
+    const { add, names, sent } = scripted({ maxInFlight: 1 });
     const items = ["a", "b", "c"].map(name => new Item(name));
     const results = add(...items.slice(0, 2));
-    for (const item of items.slice(1)) item.operation.ended = true;
+    for (const item of items.slice(1)) item.operation.isAbandoned = true;
     expect(await names()).toEqual(["a"]);
     results.push(...add(...items.slice(2)));
     sent[0]?.succeed();
     void add("d");
-    for (const given of results.slice(1)) await expect(given).rejects.toThrow("given up before it was sent");
+    for (const given of results.slice(1)) await expect(given).rejects.toThrow("cancelled before it was sent");
     expect(await names()).toEqual(["a", "d"]);
   });
 
@@ -182,7 +183,7 @@ describe("Batcher", () => {
     });
 
     it("sends them one after the other if it may not: the next when the one before is answered", async () => {
-      const { add, names, sent } = scripted({ repeatKeys: false });
+      const { add, names, sent } = scripted({ allowSameKey: false });
       const items = [new Item("a1", "a"), new Item("b1", "b"), new Item("a2", "a"), new Item("c1", "c")];
       const results = Promise.allSettled(add(...items));
       expect(await names()).toEqual(["a1 b1 c1"]);
@@ -201,7 +202,7 @@ describe("Batcher", () => {
     });
 
     it("keeps their order also when the request with the first is refused", async () => {
-      const { add, names, sent, finish } = scripted({ repeatKeys: false, isolate: () => true });
+      const { add, names, sent, finish } = scripted({ allowSameKey: false, retryIndividually: () => true });
       void add(new Item("a1", "a"), new Item("b1", "b"), new Item("a2", "a"));
       await names();
       sent[0]?.fail(failure);
@@ -212,7 +213,7 @@ describe("Batcher", () => {
     });
 
     it("lets no item overtake an earlier one of its key that did not fit", async () => {
-      const { add, names, finish } = scripted({ repeatKeys: false, requests: 1 }, { bytes: 10 });
+      const { add, names, finish } = scripted({ allowSameKey: false, maxInFlight: 1 }, { bytes: 10 });
       void add(new Item("a", "a", 9), new Item("b1", "b", 2), new Item("b2", "b", 1), new Item("c", "c", 1));
       expect(await names()).toEqual(["a c"]);
       await finish();
@@ -232,7 +233,7 @@ describe("Batcher", () => {
     });
 
     it("sends each item by itself if it may be one item's fault, so that the others go on", async () => {
-      const { add, names, sent } = scripted({ isolate: error => error === failure });
+      const { add, names, sent } = scripted({ retryIndividually: error => error === failure });
       const results = Promise.allSettled(add("a", "bad", "c"));
       await names();
       sent[0]?.fail(failure);
@@ -249,20 +250,20 @@ describe("Batcher", () => {
     });
 
     it("does not send items again whose caller no longer waits", async () => {
-      const { add, names, sent } = scripted({ isolate: () => true });
+      const { add, names, sent } = scripted({ retryIndividually: () => true });
       const ended = new Item("b");
       const [first, second] = add("a", ended);
       await names();
-      ended.operation.ended = true;
+      ended.operation.isAbandoned = true;
       sent[0]?.fail(failure);
-      await expect(second).rejects.toThrow("given up before it was sent");
+      await expect(second).rejects.toThrow("cancelled before it was sent");
       expect(await names()).toEqual(["a b", "a"]);
       sent[1]?.succeed();
       expect(await first).toBe("A");
     });
 
     it("goes on with what waits, with no more requests under way than the limit", async () => {
-      const { add, names, sent } = scripted({ isolate: () => true, requests: 1 });
+      const { add, names, sent } = scripted({ retryIndividually: () => true, maxInFlight: 1 });
       const results = Promise.allSettled(add("a", "b"));
       await names();
       const [waiting] = add("c");
@@ -275,5 +276,61 @@ describe("Batcher", () => {
       expect(await waiting).toBe("C");
       expect(await results).toMatchObject([{ reason: failure }, { reason: failure }]);
     });
+  });
+
+  describe("a request that hangs", () => {
+    it("gives its place to later items after `maxHoldMs`", async () => {
+      jest.useFakeTimers({ doNotFake: ["nextTick", "setImmediate"] });
+      try {
+        const { add, names } = scripted({ maxInFlight: 1, maxHoldMs: 250 });
+        void add("a");
+        expect(await names()).toEqual(["a"]);
+        void add("b");
+        expect(await names()).toEqual(["a"]);
+        jest.advanceTimersByTime(250);
+        expect(await names()).toEqual(["a", "b"]);
+      } finally {
+        jest.useRealTimers();
+      }
+    });
+
+    it("does not free its place a second time when it settles", async () => {
+      jest.useFakeTimers({ doNotFake: ["nextTick", "setImmediate"] });
+      try {
+        const { add, names, sent } = scripted({ maxInFlight: 1, maxHoldMs: 250 });
+        void add("a");
+        await names();
+        jest.advanceTimersByTime(250);
+        void add("b");
+        expect(await names()).toEqual(["a", "b"]);
+        sent[0]?.succeed();
+        void add("c");
+        expect(await names()).toEqual(["a", "b"]);
+      } finally {
+        jest.useRealTimers();
+      }
+    });
+  });
+
+  it("sends requests in no caller's AsyncLocalStorage context", async () => {
+    const requests = new AsyncLocalStorage<string>();
+    const contexts: unknown[] = [];
+    const batcher = new Batcher<Item, string>({
+      send: async items => {
+        contexts.push(requests.getStore());
+        return items.map(({ name }) => name);
+      },
+      limits: () => ({ items: 100, bytes: 1000 }),
+      maxInFlight: 1,
+      allowSameKey: true,
+      retryIndividually: () => false,
+    });
+    const add = (name: string) =>
+      requests.run(name, async () => [await batcher.add(new Item(name)), requests.getStore()]);
+    expect(await Promise.all([add("a"), add("b")])).toEqual([
+      ["a", "a"],
+      ["b", "b"],
+    ]);
+    expect(contexts).toEqual([undefined]);
   });
 });

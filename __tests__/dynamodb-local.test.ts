@@ -1,2 +1,0 @@
-// On AWS's own engine; see there.
-import "./dynamodb.test.js";

@@ -1,0 +1,10 @@
+import { dynaliteClient } from "../helpers/engines.js";
+import { dynamodbTests } from "./suite/index.js";
+
+dynamodbTests({
+  name: "dynalite",
+  connect: dynaliteClient,
+  hasTtl: false,
+  limitsResponses: false,
+  views: 300,
+});

@@ -1,0 +1,10 @@
+import { dynamodbClient } from "../helpers/engines.js";
+import { dynamodbTests } from "./suite/index.js";
+
+dynamodbTests({
+  name: "DynamoDB Local",
+  connect: dynamodbClient,
+  hasTtl: true,
+  limitsResponses: true,
+  views: 100,
+});

@@ -1,0 +1,92 @@
+import { randomUUID } from "node:crypto";
+import { DeleteTableCommand, DynamoDBClient, type DynamoDBClientConfig } from "@aws-sdk/client-dynamodb";
+import { DynamoDBDocumentClient, GetCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
+import { Clock } from "../../../lib/conformance/clock.js";
+import { plain } from "../../../lib/conformance/sessions.js";
+import type { DynamoDBStoreOptions } from "../../../lib/dynamodb/options.js";
+import { DynamoDBStore } from "../../../lib/dynamodb/store.js";
+import type { AbstractStore } from "../../../lib/index.js";
+import { type Traffic, trafficOfDynamoDB } from "../../helpers/counting.js";
+
+export const MAX_ITEM_BYTES = 400 * 1024;
+
+/** A backend that speaks DynamoDB's protocol. */
+export interface Engine {
+  name: string;
+  /** A client of its own, which the caller destroys. */
+  connect(): DynamoDBClient;
+  hasTtl: boolean;
+  /** Whether a response ends at 16 MB, as DynamoDB's does. */
+  limitsResponses: boolean;
+  /** How many page views of one user its speed allows in a test. */
+  views: number;
+}
+
+/** What the tests of one engine share. */
+export class Context {
+  readonly engine: Engine;
+  /** The client of the stores. */
+  readonly client: DynamoDBClient;
+  readonly traffic: Traffic;
+  /** The tests' own view of what is in DynamoDB. */
+  readonly raw: DynamoDBClient;
+  readonly tableName = `dynamodb-test-${randomUUID()}`;
+  prefix = "";
+  clock = new Clock();
+  readonly #tables = [this.tableName];
+
+  constructor(engine: Engine) {
+    this.engine = engine;
+    this.client = engine.connect();
+    this.traffic = trafficOfDynamoDB(this.client);
+    this.raw = engine.connect();
+    beforeAll(() => new DynamoDBStore({ client: this.client, tableName: this.tableName }).createTable());
+    beforeEach(() => {
+      this.prefix = `${randomUUID()}:`;
+      this.clock = new Clock();
+    });
+    afterEach(() => {
+      expect(this.traffic.forgetAwaited()).toEqual([]);
+    });
+    afterAll(async () => {
+      await Promise.allSettled(
+        this.#tables.map(TableName => this.raw.send(new DeleteTableCommand({ TableName }))),
+      );
+      this.client.destroy();
+      this.raw.destroy();
+    });
+  }
+
+  open(options: Partial<DynamoDBStoreOptions> = {}): DynamoDBStore {
+    const { client, tableName, prefix, clock } = this;
+    const own = { client, tableName, prefix, now: clock.now, touchAfter: 0, timeoutMs: 20_000 };
+    return new DynamoDBStore({ ...own, ...options });
+  }
+
+  /** A name for a table that is deleted in the end. */
+  newTableName(): string {
+    const name = `dynamodb-test-${randomUUID()}`;
+    this.#tables.push(name);
+    return name;
+  }
+
+  async itemOf(sid: string): Promise<Record<string, unknown> | undefined> {
+    const Key = { id: this.prefix + sid };
+    const get = new GetCommand({ TableName: this.tableName, Key, ConsistentRead: true });
+    return (await DynamoDBDocumentClient.from(this.raw).send(get)).Item;
+  }
+
+  async putItem(item: Record<string, unknown>): Promise<void> {
+    const put = new PutCommand({ TableName: this.tableName, Item: item });
+    await DynamoDBDocumentClient.from(this.raw).send(put);
+  }
+}
+
+export function saveAll(store: AbstractStore, sids: string[], fields = {}): Promise<unknown> {
+  return Promise.all(sids.map(sid => store.set(sid, plain(fields))));
+}
+
+export function clientAt(endpoint: string, config: DynamoDBClientConfig = {}): DynamoDBClient {
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  return new DynamoDBClient({ endpoint, region: "us-east-1", credentials, maxAttempts: 1, ...config });
+}

@@ -1,0 +1,54 @@
+import type { Found, StoredRecord } from "../../../lib/index.js";
+import { UNREADABLE } from "../../../lib/index.js";
+import type { MapStore } from "../map-store.js";
+
+/** One way to break the contract. */
+export interface Fault {
+  /** What a store with this fault does. */
+  does: string;
+  /** The topic and the names of the tests that are meant to fail. */
+  caughtBy: [topic: string, test: string, ...tests: string[]];
+  /** Puts the fault into a store. */
+  breakStore(store: MapStore): void;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: stands for methods of any signature, overloaded ones among them
+type AnyMethod = (...args: any[]) => any;
+
+/** Replaces a method of a store by what `wrap` makes of it. The suite may wrap it again. */
+export function replace(
+  store: MapStore,
+  method: keyof MapStore,
+  wrap: (original: AnyMethod) => AnyMethod,
+): void {
+  const original = (store[method] as AnyMethod).bind(store);
+  Object.defineProperty(store, method, { value: wrap(original), configurable: true, writable: true });
+}
+
+/** Changes the records that a store reads. */
+export function replaceRead(
+  store: MapStore,
+  change: (record: StoredRecord) => StoredRecord | undefined,
+): void {
+  replace(store, "_read", read => key => {
+    const found: Found | undefined = read(key);
+    if (found === undefined || found.record === UNREADABLE) return found;
+    const record = change(found.record);
+    return record && { ...found, record };
+  });
+}
+
+/** Changes the records that a store writes, but for tombstones. */
+export function replaceWritten(
+  store: MapStore,
+  change: (record: StoredRecord, current: StoredRecord | undefined) => StoredRecord,
+): void {
+  replace(store, "_write", write => (key, argument, operation) => {
+    const { record } = argument;
+    const changed = record.lifetime === 0 ? record : change(record, store.stored(key));
+    return write(key, { ...argument, record: changed }, operation);
+  });
+}
+
+/** In tests of months ago and of the future. */
+export const YEARS_MS = 1e12;

@@ -1,0 +1,103 @@
+import {
+  AbstractStore,
+  type ActivityUpdate,
+  conditionHolds,
+  decodeRecord,
+  encodeRecord,
+  type Found,
+  type RecordWrite,
+  type Removal,
+  type ScannedRecord,
+  type StoredRecord,
+  StoreError,
+  type StoreOptions,
+  touchHolds,
+  UNREADABLE,
+  type WriteResult,
+} from "../../lib/index.js";
+
+/** The size of a page of a scan. */
+export const PAGE_SIZE = 100;
+
+/** The limit of a {@link MapStore} on one session. */
+export const MAX_SESSION_BYTES = 1_000_000;
+
+/** A correct and simple store on a Map that stores can share, for the faults to break. */
+export class MapStore extends AbstractStore {
+  readonly options: StoreOptions;
+  readonly #records: Map<string, string>;
+  /** Whether the backend is out of order. */
+  down = false;
+
+  constructor(options: StoreOptions, records: Map<string, string>) {
+    super(options);
+    this.options = options;
+    this.#records = records;
+  }
+
+  get records(): Map<string, string> {
+    if (this.down) throw new Error("ECONNREFUSED");
+    return this.#records;
+  }
+
+  /** What is stored, past all faults. */
+  stored(key: string): StoredRecord | undefined {
+    const record = decodeRecord(this.records.get(key) ?? "");
+    return record === UNREADABLE ? undefined : record;
+  }
+
+  isTombstoneAt(key: string): boolean {
+    return this.stored(key)?.lifetime === 0;
+  }
+
+  /** Stores a record whatever is there. */
+  put(key: string, record: StoredRecord): WriteResult {
+    this.records.set(key, encodeRecord(record));
+    return { written: true, token: encodeRecord(record) };
+  }
+
+  /** What is stored, whatever becomes of `_read`. */
+  find(key: string): Found | undefined {
+    const token = this.records.get(key);
+    return token === undefined ? undefined : { record: decodeRecord(token), token };
+  }
+
+  override _read(key: string): Found | undefined {
+    return this.find(key);
+  }
+
+  override _write(key: string, { record, condition }: RecordWrite): WriteResult {
+    const size = Buffer.byteLength(record.data);
+    if (size > MAX_SESSION_BYTES) {
+      throw new StoreError("ERR_SESSION_TOO_LARGE", `${size} bytes, but the limit is ${MAX_SESSION_BYTES}`);
+    }
+    const current = this.find(key);
+    return conditionHolds(current, condition) ? this.put(key, record) : { written: false, current };
+  }
+
+  override _touch(key: string, touch: ActivityUpdate): WriteResult {
+    const current = this.find(key);
+    if (!touchHolds(current, touch)) return { written: false, current };
+    return this.put(key, { ...current.record, activeAt: touch.activeAt });
+  }
+
+  override _remove(key: string, { tombstone, id }: Removal): void {
+    if (!this.stored(key)?.version.includes(id)) this.put(key, tombstone);
+  }
+
+  override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
+    const keys = [...this.records.keys()].filter(key => key.startsWith(start));
+    while (keys.length > 0) {
+      const page = keys.splice(0, PAGE_SIZE).map(key => ({ key, ...this.find(key) }));
+      yield page.filter((found): found is ScannedRecord => found.record !== undefined);
+    }
+  }
+
+  override async _removeAll(...args: Parameters<AbstractStore["_removeAll"]>): Promise<void> {
+    await super._removeAll(...args);
+  }
+
+  override _now(): number {
+    return super._now();
+  }
+}
