@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { startDynalite } from "../../scripts/engines.mjs";
+import { versionsOf } from "../lib/baseline.js";
 import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
@@ -40,12 +41,12 @@ function newClient({ dynamodb }) {
 }
 
 export const contenders = {
-  ours: async (at, options) => {
-    const { DynamoDBStore } = require("../../dist/dynamodb.js");
+  ...versionsOf(dist => async (at, options) => {
+    const { DynamoDBStore } = require(dist("dynamodb.js"));
     const client = newClient(at);
     const store = new DynamoDBStore({ client, tableName: "ours", ...options });
     return fromStore(store, () => client.destroy());
-  },
+  }),
   "connect-dynamodb": async at => {
     const Store = require("connect-dynamodb")(session);
     const client = newClient(at);

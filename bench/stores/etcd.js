@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { startEtcd, startRedis } from "../../scripts/engines.mjs";
+import { versionsOf } from "../lib/baseline.js";
 import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
@@ -21,12 +22,12 @@ export function newClient(at) {
 }
 
 export const contenders = {
-  ours: async (at, options) => {
-    const { EtcdStore } = require("../../dist/etcd.js");
+  ...versionsOf(dist => async (at, options) => {
+    const { EtcdStore } = require(dist("etcd.js"));
     const client = newClient(at);
     const store = new EtcdStore({ client, ...options });
     return { ...fromStore(store, () => client.close()), client };
-  },
+  }),
   "a lease for each session": async at => {
     const client = newClient(at);
     const leases = new Map();

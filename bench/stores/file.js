@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { versionsOf } from "../lib/baseline.js";
 import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
@@ -28,15 +29,15 @@ function removeUnlessKept({ kept }, path) {
 }
 
 export const contenders = {
-  ours: async (at, options) => {
-    const { FileStore } = require("../../dist/file.js");
+  ...versionsOf(dist => async (at, options) => {
+    const { FileStore } = require(dist("file.js"));
     const dir = folder(at, "ours");
     const store = new FileStore({ path: join(dir, "sessions.lmdb"), ...options });
     return fromStore(store, async () => {
       await store.close();
       removeUnlessKept(at, dir);
     });
-  },
+  }),
   "session-file-store": async at => {
     const dir = folder(at, "files");
     const Store = require("session-file-store")(session);

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { versionsOf } from "../lib/baseline.js";
 import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
@@ -12,17 +13,17 @@ export async function start() {
   return { at: {}, stop() {} };
 }
 
-function ours(options) {
-  const { MemoryStore } = require("../../dist/memory.js");
-  const store = new MemoryStore(options);
-  return fromStore(store, () => store.close());
-}
+const versioned = more =>
+  versionsOf(dist => async (_at, options) => {
+    const { MemoryStore } = require(dist("memory.js"));
+    const store = new MemoryStore({ ...options, ...more });
+    return fromStore(store, () => store.close());
+  });
 
 export const contenders = {
-  ours: async (_at, options) => ours(options),
-  "ours with encryption": async (_at, options) =>
-    ours({ ...options, encryption: { keys: [randomBytes(32)] } }),
-  "ours with hashIds": async (_at, options) => ours({ ...options, hashIds: { findPlain: false } }),
+  ...versioned(),
+  "ours with encryption": versioned({ encryption: { keys: [randomBytes(32)] } }).ours,
+  "ours with hashIds": versioned({ hashIds: true }).ours,
   "express-session MemoryStore": async () => fromStore(new session.MemoryStore()),
   memorystore: async () => fromStore(new (require("memorystore")(session))({})),
   "Map with JSON": async () => {
