@@ -18,7 +18,7 @@ const MAX_CALLS = 5;
 /** For the calls that must not fail, however busy the machine is. */
 const PATIENCE_MS = 15_000;
 
-const SCHEDULES = 20;
+const SCHEDULES = 10;
 
 describe.each(proxiedBackends)("a late request to $name", ({ name, open, repeats }) => {
   let backend: OpenProxiedBackend;

@@ -64,11 +64,11 @@ export const PROCESSES_ROUNDS = 100;
 /** Histories of clients behind proxies. */
 export const PROXIED_RUNS = 8;
 
-const onMemory = { lanes: 1, runs: 4000, busyRuns: 500, faultyRuns: 1000, schedules: 3000, rounds: 200 };
-const withBounds = { lanes: 1, runs: 1000, busyRuns: 300, faultyRuns: 0, schedules: 0, rounds: 0 };
-const onFile = { lanes: 8, runs: 1000, busyRuns: 150, faultyRuns: 150, schedules: 50, rounds: 50 };
-const onDynalite = { lanes: 8, runs: 100, busyRuns: 15, faultyRuns: 30, schedules: 5, rounds: 15 };
-const onEtcd = { lanes: 8, runs: 150, busyRuns: 30, faultyRuns: 60, schedules: 20, rounds: 30 };
+const onMemory = { lanes: 1, runs: 2000, busyRuns: 250, faultyRuns: 500, schedules: 1500, rounds: 100 };
+const withBounds = { lanes: 1, runs: 500, busyRuns: 150, faultyRuns: 0, schedules: 0, rounds: 0 };
+const onFile = { lanes: 8, runs: 400, busyRuns: 80, faultyRuns: 80, schedules: 30, rounds: 50 };
+const onDynalite = { lanes: 8, runs: 50, busyRuns: 10, faultyRuns: 15, schedules: 5, rounds: 15 };
+const onEtcd = { lanes: 8, runs: 80, busyRuns: 20, faultyRuns: 30, schedules: 10, rounds: 30 };
 
 export const modelBackends: readonly ModelBackend[] = [
   { backend: sharedMemory, ...onMemory, cleanup: "backend" },
