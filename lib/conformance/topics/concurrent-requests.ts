@@ -106,7 +106,7 @@ export function concurrentRequestTests(test: DefineTest): void {
             serialized = () => resolve(JSON.stringify(session));
           })
         : JSON.stringify(session);
-    const store = await open({ timeoutMs: 300, serializer: { stringify, parse: JSON.parse } });
+    const store = await open({ timeoutMs: 1000, serializer: { stringify, parse: JSON.parse } });
     await store.set("sid", plain({ views: 1 }));
     await assert.rejects(store.set("sid", plain({ slow: true }, clock.in(-1))), {
       code: "ERR_STORE_TIMEOUT",

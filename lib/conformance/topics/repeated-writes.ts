@@ -164,7 +164,7 @@ export function repeatedWriteTests(test: DefineTest): void {
     const what = arrives ? "took place" : "did not take place";
 
     test(`the next save of a Session finds out that one that timed out ${what}`, async ({ open, clock }) => {
-      const store = await open({ timeoutMs: 300, conflict: "error" });
+      const store = await open({ timeoutMs: 1000, conflict: "error" });
       const conflicts = eventsOf(store, "conflict");
       await store.set("loaded", lasting(60, clock, { views: 0 }));
       const sessions = [
@@ -189,7 +189,7 @@ export function repeatedWriteTests(test: DefineTest): void {
     test(`the next save of a Session does not bring it back if one that timed out ${what} and it was destroyed`, async ({
       open,
     }) => {
-      const store = await open({ timeoutMs: 300 });
+      const store = await open({ timeoutMs: 1000 });
       const session = requestSession(store, "sid", plain());
       const resume = hang(store, arrives);
       await assert.rejects(store.set("sid", session), { code: "ERR_STORE_TIMEOUT" });
