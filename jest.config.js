@@ -15,7 +15,7 @@ module.exports = {
   },
   globalSetup: "./__tests__/helpers/start-engines.ts",
   globalTeardown: "./__tests__/helpers/stop-engines.ts",
-  testTimeout: 30_000,
+  testTimeout: 90_000,
   // Node.js 20 can spin for ever when it closes the handles that are left at its end (CleanupHandles). This ends without.
   forceExit: true,
 };
