@@ -118,14 +118,15 @@ export class ScheduledProcess {
     return this.#attempt(history, { kind: "destroy" }, options => this.#store.destroy(history.sid, options));
   }
 
-  async #load(history: History): Promise<RequestSession | null> {
+  /** `undefined` if the read failed, so that it is unknown whether there is a session. */
+  async #load(history: History): Promise<RequestSession | null | undefined> {
     const data = await readSession(this.#store, history).catch(expectFailure);
-    return data ? requestSession(this.#store, history.sid, data) : null;
+    return data && requestSession(this.#store, history.sid, data);
   }
 
   async #request(step: "change" | "touch" | "read" | "end", history: History): Promise<void> {
     const session = await this.#load(history);
-    if (session === null || step === "read") return;
+    if (!session || step === "read") return;
     await sleep(below(10, this.#random));
     const { sid } = history;
     const life = session.life as string;
