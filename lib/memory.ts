@@ -15,7 +15,7 @@ import {
 } from "./core/record.js";
 import type { StoreOptions } from "./core/store-options.js";
 import { tooLarge } from "./errors.js";
-import { CleanupTimer } from "./support/cleanup-timer.js";
+import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "./support/cleanup-timer.js";
 import { EventLoopSlice } from "./support/event-loop-slice.js";
 
 /** The options of {@link MemoryStore}. */
@@ -37,7 +37,6 @@ interface Entry extends Found {
   readonly deleteAt: number;
 }
 
-const DEFAULT_CLEANUP_SECONDS = 60;
 const PAGE_SIZE = 250;
 const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;

@@ -2,9 +2,10 @@ import { type SessionData, Store } from "express-session";
 import { Calls } from "./call.js";
 import { type Callback, type CallOptions, callbackify, signalOfOptions } from "./callbacks.js";
 import { SessionCodec } from "./codec.js";
+import { cookieTimesOf } from "./cookie.js";
 import type { Outcome } from "./diagnostics.js";
 import { emitLater, type Listener, type StoreEvents } from "./events.js";
-import { hasEnded, shownExpiry, TOMBSTONE_MS } from "./expiry.js";
+import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
 import { GuardedBackend, guard } from "./guarded-backend.js";
 import { SessionKeys } from "./keys.js";
 import { Listings } from "./listings.js";
@@ -305,7 +306,7 @@ export abstract class AbstractStore extends Store {
   #removal(): Removal {
     const id = this.#parts.ids.nextRemoval();
     const tombstone = tombstoneOf(id, this.#settings.now());
-    return { tombstone, id, deleteAt: tombstone.createdAt + TOMBSTONE_MS };
+    return { tombstone, id, deleteAt: deleteAtOf(tombstone, this.#settings.lifetimes) };
   }
 
   #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
@@ -317,10 +318,11 @@ export abstract class AbstractStore extends Store {
     };
     if (this.#settings.disableTouch) return done("skipped");
     const known = tracked?.stored === undefined ? undefined : tracked;
-    if (known !== undefined && this.#toucher.changesLifetime(session, known)) {
+    const times = cookieTimesOf(session);
+    if (known !== undefined && this.#toucher.changesLifetime(session, times, known)) {
       return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
     }
-    return chain(this.#toucher.touch(key, session, known, operation), done);
+    return chain(this.#toucher.touch(key, times, known, operation), done);
   }
 
   /** express-session only touches a session if its cookie is all that the request has changed. */

@@ -1,5 +1,5 @@
 import type { SessionData } from "express-session";
-import { cookieTimesOf } from "./cookie.js";
+import type { CookieTimes } from "./cookie.js";
 import { absoluteEnd, deleteAtOf, earliestActivity, hasEnded, touchAfterMs } from "./expiry.js";
 import type { Operation } from "./operation.js";
 import {
@@ -43,20 +43,20 @@ export class Toucher {
   }
 
   /** Whether the request has changed the lifetime, so that a touch is not enough. */
-  changesLifetime(session: SessionData, tracked: TrackedSession): boolean {
+  changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession): boolean {
     const { settings } = this.#parts;
-    const lifetime = requestedLifetime(session, cookieTimesOf(session), tracked, settings.now(), settings);
+    const lifetime = requestedLifetime(session, times, tracked, settings.now(), settings);
     return lifetime !== tracked.lifetime;
   }
 
   /** @param tracked - what is known of the session; without it the record is read first */
   touch(
     key: string,
-    session: SessionData,
+    times: CookieTimes,
     tracked: TrackedSession | undefined,
     operation: Operation,
   ): Awaitable<TouchOutcome> {
-    const activeAt = lastUse(cookieTimesOf(session), tracked, this.#parts.settings.now());
+    const activeAt = lastUse(times, tracked, this.#parts.settings.now());
     const { stored } = tracked ?? {};
     if (stored === undefined) return this.#touchUnknown(key, activeAt, operation);
     if (!this.#isDue(stored.record, activeAt)) return "skipped";

@@ -17,7 +17,7 @@ import {
   type WriteResult,
 } from "../core/record.js";
 import type { StoreOptions } from "../core/store-options.js";
-import { CleanupTimer } from "../support/cleanup-timer.js";
+import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "../support/cleanup-timer.js";
 import { decodeEntry, encodeEntry, MIN_KEY, sweepIndexKey } from "./entry.js";
 import { sweep } from "./expiry-sweep.js";
 import { LmdbFile } from "./lmdb-file.js";
@@ -64,7 +64,7 @@ export class FileStore extends AbstractStore {
     super(options, { path: { ...rules.nonEmptyString, required: true }, cleanupInterval: rules.interval });
     this.path = options.path;
     this.#cleanup = new CleanupTimer(
-      options.cleanupInterval ?? 60,
+      options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
       () => this.cleanup(),
       error => this._reportError(error),
     );

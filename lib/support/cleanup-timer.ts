@@ -1,5 +1,8 @@
 import { runInBackground } from "./background.js";
 
+/** Seconds between the sweeps of stores that keep their sessions on this machine. */
+export const DEFAULT_CLEANUP_SECONDS = 60;
+
 /** Runs a sweep at an interval. Never keeps the process alive, and never runs two sweeps at once. */
 export class CleanupTimer {
   readonly #seconds: number;

@@ -302,8 +302,7 @@ export class SaveOperation {
   /** Removes the session as the request asked, unless somebody else destroyed it. */
   async #end(): Promise<SaveOutcome> {
     const { backend, settings } = this.#parts;
-    const { key } = this.#tracked;
-    const { stored } = this.#tracked;
+    const { key, stored } = this.#tracked;
     // Others may have kept alive what has ended as far as this request knows.
     const isKnown = stored !== undefined && !isGone(stored.record, settings.now(), settings.lifetimes);
     let found: Found | undefined = isKnown ? stored : await backend.read(key, this.#operation);
