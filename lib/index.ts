@@ -23,6 +23,7 @@ export {
   recordOf,
   type ScannedRecord,
   type StoredRecord,
+  tombstoneOver,
   touchHolds,
   UNREADABLE,
   type WriteCondition,

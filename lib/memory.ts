@@ -10,6 +10,7 @@ import {
   type Removal,
   type ScannedRecord,
   type StoredRecord,
+  tombstoneOver,
   touchHolds,
   type WriteResult,
 } from "./core/record.js";
@@ -133,8 +134,9 @@ export class MemoryStore extends AbstractStore {
   }
 
   protected override _remove(key: string, { tombstone, id, deleteAt }: Removal): void {
-    if (this.#sessions.get(key)?.record.version.includes(id)) return;
-    this.#bury(key, { record: tombstone, deleteAt });
+    const current = this.#sessions.get(key) ?? this.#tombstones.get(key);
+    if (current?.record.version.includes(id)) return;
+    this.#bury(key, { record: tombstoneOver(current, tombstone), deleteAt });
   }
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {

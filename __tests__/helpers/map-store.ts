@@ -11,6 +11,7 @@ import {
   type StoredRecord,
   StoreError,
   type StoreOptions,
+  tombstoneOver,
   touchHolds,
   UNREADABLE,
   type WriteResult,
@@ -82,7 +83,8 @@ export class MapStore extends AbstractStore {
   }
 
   override _remove(key: string, { tombstone, id }: Removal): void {
-    if (!this.stored(key)?.version.includes(id)) this.put(key, tombstone);
+    const found = this.find(key);
+    if (!this.stored(key)?.version.includes(id)) this.put(key, tombstoneOver(found, tombstone));
   }
 
   override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {

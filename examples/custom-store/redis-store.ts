@@ -20,8 +20,7 @@ import {
 const PUT = `
   redis.call("DEL", KEYS[1])
   redis.call("HSET", KEYS[1], unpack(ARGV, 5))
-  redis.call("PEXPIREAT", KEYS[1], ARGV[1])
-  return 1`;
+  redis.call("PEXPIREAT", KEYS[1], ARGV[1])`;
 
 const WRITE = `
   local type = redis.call("TYPE", KEYS[1]).ok
@@ -30,7 +29,7 @@ const WRITE = `
     local stored = redis.call("HMGET", KEYS[1], "version", "activeAt")
     local activeAt = tonumber(stored[2])
     if stored[1] ~= ARGV[2] or activeAt < tonumber(ARGV[3]) or activeAt > tonumber(ARGV[4]) then return 0 end
-  end ${PUT}`;
+  end ${PUT} return 1`;
 
 const TOUCH = `
   if redis.call("TYPE", KEYS[1]).ok ~= "hash" then return 0 end
@@ -42,8 +41,10 @@ const TOUCH = `
   return 1`;
 
 const REMOVE = `
-  local version = redis.call("TYPE", KEYS[1]).ok == "hash" and redis.call("HGET", KEYS[1], "version")
-  if version and string.find(version, ARGV[2], 1, true) then return 0 end ${PUT}`;
+  local stored = redis.call("TYPE", KEYS[1]).ok == "hash" and redis.call("HMGET", KEYS[1], "version", "activeAt") or {}
+  if stored[1] and string.find(stored[1], ARGV[2], 1, true) then return 0 end ${PUT}
+  if tonumber(stored[2]) then redis.call("HSET", KEYS[1], "activeAt", math.max(stored[2] + 1, ARGV[3])) end
+  return 1`;
 
 export class RedisStore extends AbstractStore {
   readonly #client: RedisClientType;
@@ -72,7 +73,7 @@ export class RedisStore extends AbstractStore {
   }
 
   protected override async _remove(key: string, { tombstone, id, deleteAt }: Removal): Promise<void> {
-    await this.#run(REMOVE, key, [deleteAt, id, 0, 0, ...Object.entries(tombstone).flat()]);
+    await this.#run(REMOVE, key, [deleteAt, id, tombstone.activeAt, 0, ...Object.entries(tombstone).flat()]);
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {

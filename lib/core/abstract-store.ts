@@ -385,7 +385,8 @@ export abstract class AbstractStore extends Store {
 
   /**
    * Replaces whatever is stored by a tombstone, which may be deleted after `deleteAt`. A no-op if the version of the
-   * record contains `removal.id`, which was then created over this tombstone.
+   * record contains `removal.id`, which was then created over this tombstone. The tombstone's `activeAt` is later than
+   * that of the record ({@link tombstoneOver}), unless the backend compares revisions of its own in conditions.
    */
   protected abstract _remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
 

@@ -80,6 +80,7 @@ export interface ActivityUpdate {
 
 /** A removal: leaves a tombstone in place of whatever is stored. */
 export interface Removal {
+  /** What it leaves where nothing is stored, see {@link tombstoneOver}. */
   readonly tombstone: StoredRecord;
   /** Identifies this removal. A record whose version contains it was created over this tombstone, and stays. */
   readonly id: string;
@@ -133,9 +134,19 @@ export function isTombstone(record: StoredRecord): boolean {
   return record.lifetime === 0;
 }
 
-/** What a removal leaves. Its version is the id of the removal. */
+/** What a removal leaves where nothing is stored. Its version is the id of the removal. */
 export function tombstoneOf(id: string, now: number): StoredRecord {
   return { data: "", version: id, lifetime: 0, activeAt: now, createdAt: now };
+}
+
+/**
+ * What a removal leaves in place of `found`: the tombstone with an `activeAt` that is later than the stored one. Nothing
+ * else moves it back, so a late attempt of one removal does not restore the tombstone that a late creation expects.
+ */
+export function tombstoneOver(found: Found | undefined, tombstone: StoredRecord): StoredRecord {
+  const record = found?.record;
+  if (record === undefined || record === UNREADABLE || record.activeAt < tombstone.activeAt) return tombstone;
+  return { ...tombstone, activeAt: record.activeAt + 1 };
 }
 
 /** Begins every encoded record, so that those of version 0.1 and foreign texts are told apart. */

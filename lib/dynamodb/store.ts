@@ -186,16 +186,44 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   protected override async _remove(key: string, removal: Removal, operation: Operation): Promise<void> {
-    const put = new lib.PutCommand({
+    const { tombstone, id, deleteAt } = removal;
+    const update = new lib.UpdateCommand({
       TableName: this.tableName,
-      Item: this.#items.itemOf(key, removal.tombstone, removal.deleteAt),
+      Key: { [this.attributes.id]: key },
+      // As tombstoneOver does, but DynamoDB has no maximum.
+      UpdateExpression:
+        "SET #version = :id, #lifetime = :lifetime, #activeAt = if_not_exists(#activeAt, :now) + :one, #created = :now, #ttl = :ttl REMOVE #data, #user",
       ConditionExpression: "attribute_not_exists(#version) OR NOT contains(#version, :id)",
-      ExpressionAttributeNames: this.#names("version"),
-      ExpressionAttributeValues: { ":id": removal.id },
+      ExpressionAttributeNames: this.#names(
+        "version",
+        "lifetime",
+        "activeAt",
+        "created",
+        "ttl",
+        "data",
+        "user",
+      ),
+      ExpressionAttributeValues: {
+        ":id": id,
+        ":lifetime": tombstone.lifetime,
+        ":now": tombstone.createdAt,
+        ":one": 1,
+        ":ttl": ttlOf(deleteAt),
+      },
     });
-    await this.#table.client.send(put, { abortSignal: operation.signal }).catch(error => {
-      if (!isRefused(error)) this.#table.rethrow(error);
-    });
+    const { client, rethrow } = this.#table;
+    try {
+      await client.send(update, { abortSignal: operation.signal });
+    } catch (error) {
+      if (isRefused(error)) return;
+      if (!isWrongType(error)) rethrow(error);
+      // What is stored cannot be read, and no late creation expects it.
+      const put = new lib.PutCommand({
+        TableName: this.tableName,
+        Item: this.#items.itemOf(key, tombstone, deleteAt),
+      });
+      await client.send(put, { abortSignal: operation.signal }).catch(rethrow);
+    }
   }
 
   protected override async _removeAll(keys: string[], removal: Removal, operation: Operation): Promise<void> {
@@ -233,6 +261,11 @@ export class DynamoDBStore extends AbstractStore {
     const { record } = (await this.#items.foundOf(item)) as Found;
     return { key: this.#items.keyOf(item), record };
   }
+}
+
+/** Whether an attribute that is to be added to is not a number. */
+function isWrongType(error: unknown): boolean {
+  return errorName(error) === "ValidationException" && /data type/.test((error as Error).message);
 }
 
 function isRefused(error: unknown): error is ConditionalCheckFailedException {

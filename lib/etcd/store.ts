@@ -112,17 +112,40 @@ export class EtcdStore extends AbstractStore {
     return kv && this.#found(kv);
   }
 
-  protected override _write(key: string, write: RecordWrite, operation: Operation): Promise<WriteResult> {
-    const { record, condition, deleteAt } = write;
-    if (condition.absent) return this.#put(key, record, deleteAt, undefined, operation);
-    const holds = (found: Found | undefined) => conditionHolds(found, condition);
-    return this.#replace(key, condition.token, holds, () => record, deleteAt, operation);
+  /** Over exactly what the token stands for: a tombstone may have been destroyed and restored in between. */
+  protected override async _write(
+    key: string,
+    { record, condition, deleteAt }: RecordWrite,
+    operation: Operation,
+  ): Promise<WriteResult> {
+    if (condition.absent) return await this.#put(key, record, deleteAt, undefined, operation);
+    const { token } = condition;
+    const over = token === undefined ? await this._read(key, operation) : foundBy(token as KeyState);
+    if (conditionHolds(over, condition)) {
+      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation);
+    }
+    return { written: false, current: token === undefined ? over : await this._read(key, operation) };
   }
 
-  protected override _touch(key: string, touch: ActivityUpdate, operation: Operation): Promise<WriteResult> {
+  /** Ends, because each rejection means that another write was accepted. */
+  protected override async _touch(
+    key: string,
+    touch: ActivityUpdate,
+    operation: Operation,
+  ): Promise<WriteResult> {
     const { activeAt, deleteAt, seen } = touch;
-    const holds = (found: Found | undefined) => touchHolds(found, touch);
-    return this.#replace(key, seen?.token, holds, record => ({ ...record, activeAt }), deleteAt, operation);
+    let retried = false;
+    let current = seen?.token === undefined ? undefined : foundBy(seen.token as KeyState);
+    if (!touchHolds(current, touch)) current = await this._read(key, operation);
+    while (touchHolds(current, touch)) {
+      operation.throwIfAbandoned();
+      const over = current.token as KeyState;
+      const result = await this.#put(key, { ...over.record, activeAt }, deleteAt, over, operation);
+      if (result.written) return result;
+      current = result.current;
+      retried ||= result.retried === true;
+    }
+    return { written: false, current, retried };
   }
 
   protected override async _remove(key: string, removal: Removal, operation: Operation): Promise<void> {
@@ -165,32 +188,6 @@ export class EtcdStore extends AbstractStore {
   #found(kv: IKeyValue): Found {
     this.#responseSize.observe(kv.value.length);
     return foundIn(kv);
-  }
-
-  /**
-   * Writes over the record with this token if the condition holds for it, else over what is stored if it holds for
-   * that. Ends, because each rejection means that another write was accepted.
-   */
-  async #replace(
-    key: string,
-    token: unknown,
-    holds: (found: Found | undefined) => boolean,
-    replacement: (record: StoredRecord) => StoredRecord,
-    deleteAt: number,
-    operation: Operation,
-  ): Promise<WriteResult> {
-    let retried = false;
-    let current = token === undefined ? undefined : foundBy(token as KeyState);
-    if (!holds(current)) current = await this._read(key, operation);
-    while (holds(current)) {
-      operation.throwIfAbandoned();
-      const over = current?.token as KeyState;
-      const result = await this.#put(key, replacement(over.record), deleteAt, over, operation);
-      if (result.written) return result;
-      current = result.current;
-      retried ||= result.retried === true;
-    }
-    return { written: false, current, retried };
   }
 
   /** Puts a record over one whose state is known; if that is left out, where nothing is stored. */

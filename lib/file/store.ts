@@ -11,6 +11,7 @@ import {
   type Removal,
   type ScannedRecord,
   type StoredRecord,
+  tombstoneOver,
   touchHolds,
   UNREADABLE,
   type WriteCondition,
@@ -124,7 +125,7 @@ export class FileStore extends AbstractStore {
     await this.#replace(key, operation, found => {
       const record = found?.record;
       const isLater = record !== undefined && record !== UNREADABLE && record.version.includes(id);
-      return isLater ? undefined : { record: tombstone, deleteAt };
+      return isLater ? undefined : { record: tombstoneOver(found, tombstone), deleteAt };
     });
   }
 

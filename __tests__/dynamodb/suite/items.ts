@@ -44,7 +44,8 @@ export function testItems(context: Context): void {
         id: `${prefix}sid`,
         ttl: Math.ceil(clock.now() / 1000) + 3600,
         l: 0,
-        a: clock.now(),
+        // Later than that of the session.
+        a: clock.now() + 1,
         c: clock.now(),
         v: expect.any(String),
       });

@@ -207,6 +207,14 @@ export const recordFaults: Fault[] = [
       }),
   },
   {
+    does: "restores a tombstone as it was",
+    caughtBy: ["primitives", "_remove does not restore the tombstone that a late creation expects"],
+    breakStore: store =>
+      replace(store, "_remove", () => (key, { tombstone, id }) => {
+        if (!store.stored(key)?.version.includes(id)) store.put(key, tombstone);
+      }),
+  },
+  {
     does: "scans less than it reads",
     caughtBy: ["primitives", "_scan returns what _read returns, under the key that it was written with"],
     breakStore: store =>

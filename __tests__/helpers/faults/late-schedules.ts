@@ -101,7 +101,7 @@ async function runSchedule(links: ProxyLink[], seed: number, flaw: Flaw | undefi
   });
   const actors = processes.map((process, index) => {
     const actor = new ScheduledProcess(index, process, seeded(below(2 ** 31, random)));
-    const only = ({ kind }: Call) => kind === "write" && !actor.sparesCall;
+    const only = ({ kind }: Call) => kind === "write";
     injectRandomFaults(process.proxy, seeded(below(2 ** 31, random)), { ...FAULTS, only });
     return actor;
   });

@@ -48,24 +48,13 @@ export class ScheduledProcess {
   readonly #random: () => number;
   /** The sessions whose last creation failed, and may still take place. */
   readonly #mayAppear = new Set<History>();
-  /** The sids that this process has created a session of. */
-  readonly #created = new Set<History>();
   #count = 0;
-  #sparesCall = false;
 
   constructor(index: number, process: ProxiedProcess, random: () => number) {
     this.#name = `p${index}`;
     this.#index = index;
     this.#process = process;
     this.#random = random;
-  }
-
-  /**
-   * Whether nothing may happen to the requests of the call in flight. A late removal and a late creation over its
-   * tombstone together bring back what a second removal has destroyed. That limit is known, so each sid has one of both.
-   */
-  get sparesCall(): boolean {
-    return this.#sparesCall;
   }
 
   get #store(): AbstractStore {
@@ -175,7 +164,6 @@ export class ScheduledProcess {
     const { proxy, conflicts, callOptions } = this.#process;
     const isCrash = this.#random() < CRASH_RATE;
     const { ending } = await history.note(async (): Promise<Noted<Action>> => {
-      this.#sparesCall = this.#isSpared(history, action);
       const before = { ...proxy.counts };
       const seen = conflicts.length;
       const calledAt = performance.now();
@@ -189,7 +177,6 @@ export class ScheduledProcess {
         this.#process.crash();
       }
       await called;
-      this.#sparesCall = false;
       // Events come on a later tick.
       await turn();
       if (conflicts.slice(seen).some(({ reason }) => reason === "gone")) ending = "gone";
@@ -202,14 +189,6 @@ export class ScheduledProcess {
     });
     if (isCrash) await this.#process.restart();
     return ending;
-  }
-
-  #isSpared(history: History, { kind }: Action): boolean {
-    if (kind === "destroy") return history.sid === SIDS[0];
-    if (kind !== "create" || history.sid === SIDS[0]) return false;
-    const isFirst = !this.#created.has(history);
-    this.#created.add(history);
-    return !isFirst;
   }
 
   #next(): number {

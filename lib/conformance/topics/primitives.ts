@@ -185,9 +185,11 @@ export function primitiveTests(test: DefineTest): void {
     const client = new RecordClient(await harness.open(), harness);
     for (const id of ["~removal01", "~removal02", "~removal03"]) {
       await client.remove(id);
-      assert.deepEqual(same(await client.readRecord()), same(client.tombstone(id)));
+      const tombstone = await client.readRecord();
+      const { activeAt } = tombstone;
+      assert.deepEqual(same(tombstone), same({ ...client.tombstone(id), activeAt }));
       if (id !== "~removal02") continue;
-      const condition = { absent: false, version: id, activeFrom: client.now, activeTo: client.now } as const;
+      const condition = { absent: false, version: id, activeFrom: activeAt, activeTo: activeAt } as const;
       assert.ok(isWritten(await client.write(client.record(), { ...condition, token: undefined })));
     }
   });
@@ -198,18 +200,33 @@ export function primitiveTests(test: DefineTest): void {
     await client.create();
     await client.remove(REMOVAL);
     const version = `created001created001${REMOVAL}`;
-    const condition = { absent: false, version: REMOVAL, activeFrom: now, activeTo: now } as const;
-    const token = (await client.read())?.token;
-    assert.ok(isWritten(await client.write(client.record({ version }), { ...condition, token })));
+    const condition = { absent: false, activeFrom: now, activeTo: now + MINUTE_MS } as const;
+    const over = { ...condition, version: REMOVAL, token: (await client.read())?.token };
+    assert.ok(isWritten(await client.write(client.record({ version }), over)));
     await client.remove(REMOVAL);
     assert.deepEqual(same(await client.readRecord()), same(client.record({ version })));
     const later = version.replace("created001~", "written002created001~");
-    const over = { ...condition, version, token: (await client.read())?.token };
-    assert.ok(isWritten(await client.write(client.record({ version: later }), over)));
+    const token = (await client.read())?.token;
+    assert.ok(
+      isWritten(await client.write(client.record({ version: later }), { ...condition, version, token })),
+    );
     await client.remove(REMOVAL);
     assert.deepEqual(same(await client.readRecord()), same(client.record({ version: later })));
     await client.remove("~other0002");
-    assert.deepEqual(same(await client.readRecord()), same(client.tombstone("~other0002")));
+    assert.ok(isTombstone(await client.readRecord()));
+  });
+
+  test("_remove does not restore the tombstone that a late creation expects", async harness => {
+    const client = new RecordClient(await harness.open(), harness);
+    await client.create();
+    await client.remove(REMOVAL);
+    const expected = await client.read();
+    const { activeAt, version } = recordIn(expected);
+    await client.remove("~other0002");
+    await client.remove(REMOVAL);
+    const condition = { absent: false, version, activeFrom: activeAt, activeTo: activeAt } as const;
+    rejected(await client.write(client.record(), { ...condition, token: expected?.token }));
+    assert.ok(isTombstone(await client.readRecord()));
   });
 
   test("_scan returns what _read returns, under the key that it was written with", async harness => {

@@ -15,6 +15,7 @@ import {
   isPromise,
   type StoredRecord,
   tombstoneOf,
+  tombstoneOver,
   UNREADABLE,
   type WriteCondition,
   type WriteResult,
@@ -256,7 +257,7 @@ export class SaveOperation {
       data: codec.pack(key, sid, content.text),
       version: isNew ? createdVersion(this.#id, over) : ids.extend(over.version, this.#id),
       lifetime: content.lifetime,
-      activeAt: isNew ? this.#activeAt : Math.max(this.#activeAt, over.activeAt),
+      activeAt: Math.max(this.#activeAt, earliestOver(step)),
       createdAt: isNew ? seenAt : over.createdAt,
     };
     const condition = this.#conditionOf(step, record, now);
@@ -273,10 +274,11 @@ export class SaveOperation {
   }
 
   #conditionOf({ kind, over }: WriteStep, record: StoredRecord, now: number): WriteCondition {
-    const condition = onVersionOf(over);
-    if (kind === "create" || over === undefined) return condition;
+    if (over === undefined) return IF_ABSENT;
+    const { activeAt } = over.record;
+    if (kind === "create") return onVersionOf(over, activeAt, activeAt);
     const activeFrom = earliestActivity(over.record, now, GRACE_MS, this.#parts.settings.lifetimes);
-    return { ...condition, activeFrom, activeTo: record.activeAt } as WriteCondition;
+    return onVersionOf(over, activeFrom, record.activeAt);
   }
 
   #sent(): void {
@@ -317,8 +319,9 @@ export class SaveOperation {
       // Nothing is stored. A first save that had no response may still arrive, and must find the tombstone.
       const isNeeded = step.kind === "replace" || (this.#mayHaveTakenPlace && found === undefined);
       if (step.kind === "done" || !isNeeded) return REMOVED;
-      const record = tombstoneOf(this.#id, now);
-      const condition = onVersionOf(step.over);
+      const record = tombstoneOver(step.over, tombstoneOf(this.#id, now));
+      const condition =
+        step.over === undefined ? IF_ABSENT : onVersionOf(step.over, -MAX_TIME, record.activeAt - 1);
       const write = { record, condition, deleteAt: deleteAtOf(record, settings.lifetimes) };
       const result = await backend.write(key, write, this.#operation);
       if (result.written) return REMOVED;
@@ -327,11 +330,22 @@ export class SaveOperation {
   }
 }
 
-/** The condition that exactly this record is stored, whenever it was used last. */
-function onVersionOf(over: FoundRecord | undefined): WriteCondition {
-  if (over === undefined) return IF_ABSENT;
-  const { version } = over.record;
-  return { absent: false, version, activeFrom: -MAX_TIME, activeTo: MAX_TIME, token: over.token };
+/** The condition that this record is stored, last used within the range. */
+function onVersionOf(
+  { record: { version }, token }: FoundRecord,
+  activeFrom: number,
+  activeTo: number,
+): WriteCondition {
+  return { absent: false, version, activeFrom, activeTo, token };
+}
+
+/**
+ * The `activeAt` that a write must not fall below. Over a tombstone that is a millisecond less, which is how much later
+ * than its record a removal makes it: two removals then still come to more than the first.
+ */
+function earliestOver({ kind, over }: WriteStep): number {
+  if (over === undefined) return -MAX_TIME;
+  return kind === "create" ? over.record.activeAt - 1 : over.record.activeAt;
 }
 
 function isTombstoneOf(found: Found | undefined, id: string): boolean {
