@@ -46,7 +46,7 @@ function mapStores(fault?: Pick<Fault, "breakStore">): MapStores {
       stores.push(store);
       return store;
     },
-    capabilities: { maxSessionBytes: MAX_SESSION_BYTES },
+    capabilities: { users: true, maxSessionBytes: MAX_SESSION_BYTES },
     putRaw: (_store, key, text) => {
       records.set(key, text);
     },

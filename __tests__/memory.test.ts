@@ -23,7 +23,7 @@ describe("MemoryStore", () => {
     describe,
     it,
     createStore: options => new MemoryStore(options),
-    capabilities: { shared: false },
+    capabilities: { users: true, shared: false },
   });
 });
 
@@ -32,7 +32,7 @@ describe("MemoryStore with bounds", () => {
     describe,
     it,
     createStore: options => new MemoryStore({ ...options, max: 10_000, maxBytes }),
-    capabilities: { shared: false, maxSessionBytes: maxBytes },
+    capabilities: { users: true, shared: false, maxSessionBytes: maxBytes },
   });
 });
 

@@ -4,6 +4,9 @@
  * - `ERR_SESSION_CONFLICT`: with `conflict: "error"`, another request changed the session since it was loaded.
  * - `ERR_SESSION_TOO_LARGE`: the session does not fit into one record of the backend. The message has the limit.
  * - `ERR_SESSION_SERIALIZE`: the session cannot be serialized, or a stored session that it replaces cannot be read.
+ * - `ERR_SESSION_USER`: the option `user` threw, or returned what is no user. Nothing was written.
+ * - `ERR_SESSION_NOT_FOUND`: a handle or `except` names no live session of this user. Nothing was changed.
+ * - `ERR_TOO_MANY_SESSIONS`: the user has `maxSessionsPerUser.max` sessions. The session was not saved.
  * - `ERR_STORE_UNAVAILABLE`: the backend could not be reached or rejected the request; see `cause`.
  * - `ERR_STORE_TIMEOUT`: the backend did not respond within `timeoutMs`. A write may still have taken place.
  * - `ERR_STORE_CLOSED`: the store was used after `close()`.
@@ -13,6 +16,9 @@ export type StoreErrorCode =
   | "ERR_SESSION_CONFLICT"
   | "ERR_SESSION_TOO_LARGE"
   | "ERR_SESSION_SERIALIZE"
+  | "ERR_SESSION_USER"
+  | "ERR_SESSION_NOT_FOUND"
+  | "ERR_TOO_MANY_SESSIONS"
   | "ERR_STORE_UNAVAILABLE"
   | "ERR_STORE_TIMEOUT"
   | "ERR_STORE_CLOSED"

@@ -1,4 +1,4 @@
-export { AbstractStore, type ListedSession } from "./core/abstract-store.js";
+export { AbstractStore, type DestroyByUserOptions, type ListedSession } from "./core/abstract-store.js";
 export type { Callback, CallOptions } from "./core/callbacks.js";
 export type { Serializer } from "./core/codec.js";
 export type { Ttl } from "./core/cookie.js";
@@ -26,8 +26,15 @@ export {
   tombstoneOver,
   touchHolds,
   UNREADABLE,
+  type UserEntry,
+  type UserList,
+  type UserSession,
   type WriteCondition,
   type WriteResult,
 } from "./core/record.js";
 export type { ConflictPolicy, StoreOptions } from "./core/store-options.js";
+export type { ReindexProgress } from "./core/users/reindex.js";
+export type { SessionLimitOptions } from "./core/users/session-limit.js";
+export type { UserOf } from "./core/users/user-ids.js";
+export type { SessionChange, UserSessionInfo } from "./core/users/user-sessions.js";
 export { StoreError, type StoreErrorCode } from "./errors.js";

@@ -12,6 +12,7 @@ import {
   type StoredRecord,
   tombstoneOver,
   touchHolds,
+  type UserList,
   type WriteResult,
 } from "./core/record.js";
 import type { StoreOptions } from "./core/store-options.js";
@@ -58,6 +59,10 @@ export class MemoryStore extends AbstractStore {
 
   readonly #sessions = new Map<string, Entry>();
   readonly #tombstones = new Map<string, Entry>();
+  /** The keys of the sessions of each user. */
+  readonly #users = new Map<string, Set<string>>();
+  /** Counts the entries that were added to the lists of users. */
+  #entriesAdded = 0;
   /** The keys in the order of their use, if there is a bound: decides which sessions are evicted. */
   readonly #usage: LRUCache<string, number> | undefined;
   readonly #max: number | undefined;
@@ -77,7 +82,7 @@ export class MemoryStore extends AbstractStore {
       // Not with the cache's own `max`, for which it allocates memory immediately.
       this.#usage = new LRUCache({
         maxSize: this.#maxBytes ?? Number.MAX_SAFE_INTEGER,
-        dispose: (_size, key, reason) => reason === "evict" && this.#sessions.delete(key),
+        dispose: (_size, key, reason) => reason === "evict" && this.#forget(key),
       });
     }
     this.#cleanup = new CleanupTimer(
@@ -113,13 +118,15 @@ export class MemoryStore extends AbstractStore {
     return this.#sessions.get(key) ?? this.#tombstones.get(key);
   }
 
-  protected override _write(key: string, { record, condition, deleteAt }: RecordWrite): WriteResult {
+  protected override _write(key: string, { record, condition, deleteAt, entry }: RecordWrite): WriteResult {
     const size = this.#maxBytes === undefined ? 1 : sizeOf(key, record);
     if (this.#maxBytes !== undefined && size > this.#maxBytes) {
       throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
     }
     const current = this.#sessions.get(key) ?? this.#tombstones.get(key);
     if (!conditionHolds(current, condition)) return { written: false, current };
+    const { listToken = this.#entriesAdded } = entry ?? {};
+    if (listToken !== this.#entriesAdded) return { written: false, current, listChanged: true };
     if (isTombstone(record)) this.#bury(key, { record, deleteAt });
     else this.#put(key, { record, deleteAt }, size);
     return WRITTEN;
@@ -138,6 +145,15 @@ export class MemoryStore extends AbstractStore {
     if (current?.record.version.includes(id)) return;
     this.#bury(key, { record: tombstoneOver(current, tombstone), deleteAt });
   }
+
+  protected override _listUser(user: string): UserList {
+    const keys = [...(this.#users.get(user) ?? [])];
+    const sessions = keys.map(key => ({ key, entryId: key, found: this.#sessions.get(key) }));
+    return { sessions, token: this.#entriesAdded };
+  }
+
+  /** There is no garbage: the lists change with the records. */
+  protected override _removeEntries(): void {}
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
@@ -160,11 +176,13 @@ export class MemoryStore extends AbstractStore {
     this.#cleanup.stop();
     this.#sessions.clear();
     this.#tombstones.clear();
+    this.#users.clear();
     this.#usage?.clear();
   }
 
   #put(key: string, entry: Entry, size: number): void {
     this.#tombstones.delete(key);
+    this.#file(key, this.#sessions.get(key)?.record.user, entry.record.user);
     this.#sessions.set(key, entry);
     // The size is the value as well: the cache ignores a new size if the value is the same.
     this.#usage?.set(key, size, { size });
@@ -183,8 +201,25 @@ export class MemoryStore extends AbstractStore {
   }
 
   #delete(key: string): void {
-    this.#sessions.delete(key);
+    this.#forget(key);
     this.#usage?.delete(key);
+  }
+
+  #forget(key: string): void {
+    this.#file(key, this.#sessions.get(key)?.record.user, undefined);
+    this.#sessions.delete(key);
+  }
+
+  /** Moves a session from the list of one user to that of another. */
+  #file(key: string, from: string | undefined, to: string | undefined): void {
+    if (from === to) return;
+    const left = from === undefined ? undefined : this.#users.get(from);
+    left?.delete(key);
+    if (left?.size === 0) this.#users.delete(from as string);
+    if (to === undefined) return;
+    const keys = this.#users.get(to) ?? new Set();
+    this.#users.set(to, keys.add(key));
+    this.#entriesAdded += 1;
   }
 
   *#pages(): Generator<(ScannedRecord & Entry)[]> {

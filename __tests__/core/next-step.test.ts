@@ -60,6 +60,7 @@ function factsOf(origin: Origin, changes: Partial<SaveFacts> = {}): SaveFacts {
     ownIds: [ownId],
     inDoubt: [],
     mayHaveTakenPlace: false,
+    onlyUser: undefined,
     conflict: "merge",
     lifetimes,
     ...changes,

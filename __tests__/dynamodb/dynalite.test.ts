@@ -5,6 +5,7 @@ dynamodbTests({
   name: "dynalite",
   connect: dynaliteClient,
   hasTtl: false,
+  hasTransactions: false,
   limitsResponses: false,
   views: 300,
 });

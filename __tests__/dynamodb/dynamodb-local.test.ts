@@ -5,6 +5,7 @@ dynamodbTests({
   name: "DynamoDB Local",
   connect: dynamodbClient,
   hasTtl: true,
+  hasTransactions: true,
   limitsResponses: true,
   views: 100,
 });

@@ -22,7 +22,7 @@ describe("EtcdStore", () => {
       links.set(store, link);
       return store;
     },
-    capabilities: { maxSessionBytes: MAX_REQUEST_BYTES },
+    capabilities: { users: true, maxSessionBytes: MAX_REQUEST_BYTES },
     putRaw: async (_store, key, text) => {
       await raw.put(key).value(text);
     },

@@ -13,6 +13,7 @@ describe("the file store", () => {
     describe,
     it,
     createStore: options => new FileStore({ path: join(folder, "sessions.lmdb"), ...options }),
+    capabilities: { users: true },
     putRaw: async (store, key, text) => {
       const file = await LmdbFile.open(store.path);
       await file.put(key, text, file.get(key)?.version ?? null);

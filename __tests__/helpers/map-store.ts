@@ -14,6 +14,9 @@ import {
   tombstoneOver,
   touchHolds,
   UNREADABLE,
+  type UserEntry,
+  type UserList,
+  type UserSession,
   type WriteResult,
 } from "../../lib/index.js";
 
@@ -22,6 +25,15 @@ export const PAGE_SIZE = 100;
 
 /** The limit of a {@link MapStore} on one session. */
 export const MAX_SESSION_BYTES = 1_000_000;
+
+/** The entries of a user, by their ids, and how many were added so far. */
+interface List {
+  readonly entries: Map<string, string>;
+  added: number;
+}
+
+/** The lists of users beside the records that stores share. */
+const listsOf = new WeakMap<Map<string, string>, Map<string, List>>();
 
 /** A correct and simple store on a Map that stores can share, for the faults to break. */
 export class MapStore extends AbstractStore {
@@ -67,18 +79,52 @@ export class MapStore extends AbstractStore {
     return this.find(key);
   }
 
-  override _write(key: string, { record, condition }: RecordWrite): WriteResult {
+  override _write(key: string, { record, condition, entry }: RecordWrite): WriteResult {
     const size = Buffer.byteLength(record.data);
     if (size > MAX_SESSION_BYTES) {
       throw new StoreError("ERR_SESSION_TOO_LARGE", `${size} bytes, but the limit is ${MAX_SESSION_BYTES}`);
     }
     const current = this.find(key);
-    return conditionHolds(current, condition) ? this.put(key, record) : { written: false, current };
+    if (!conditionHolds(current, condition)) return { written: false, current };
+    const isUnchanged = entry?.listToken === undefined || entry.listToken === this.listOf(entry.user).added;
+    if (!isUnchanged) return { written: false, current, listChanged: true };
+    this.addEntry(key, entry);
+    return this.put(key, record);
+  }
+
+  listOf(user: string): List {
+    let lists = listsOf.get(this.records);
+    if (lists === undefined) {
+      lists = new Map();
+      listsOf.set(this.records, lists);
+    }
+    const userKey = this._userKey(user);
+    const list = lists.get(userKey) ?? { entries: new Map(), added: 0 };
+    lists.set(userKey, list);
+    return list;
+  }
+
+  addEntry(key: string, entry: UserEntry | undefined): void {
+    if (entry === undefined) return;
+    const list = this.listOf(entry.user);
+    list.entries.set(entry.id, key);
+    list.added += 1;
+  }
+
+  override _listUser(user: string): UserList {
+    const { entries, added } = this.listOf(user);
+    const sessions = [...entries].map(([entryId, key]) => ({ key, entryId, found: this.find(key) }));
+    return { sessions, token: added };
+  }
+
+  override _removeEntries(user: string, entries: readonly UserSession[]): void {
+    for (const { entryId } of entries) this.listOf(user).entries.delete(entryId);
   }
 
   override _touch(key: string, touch: ActivityUpdate): WriteResult {
     const current = this.find(key);
     if (!touchHolds(current, touch)) return { written: false, current };
+    this.addEntry(key, touch.entry);
     return this.put(key, { ...current.record, activeAt: touch.activeAt });
   }
 

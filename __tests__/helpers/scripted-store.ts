@@ -9,6 +9,7 @@ import {
   type Removal,
   type ScannedRecord,
   type StoreOptions,
+  tombstoneOver,
   touchHolds,
   UNREADABLE,
   type WriteResult,
@@ -91,9 +92,10 @@ export class ScriptedStore extends AbstractStore {
   }
 
   remove(key: string, { tombstone, id }: Removal): void {
-    const record = this.records.get(key)?.record;
+    const found = this.records.get(key);
+    const record = found?.record;
     if (record !== undefined && record !== UNREADABLE && record.version.includes(id)) return;
-    this.records.set(key, { record: tombstone });
+    this.records.set(key, { record: tombstoneOver(found, tombstone) });
   }
 }
 

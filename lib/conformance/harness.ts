@@ -18,6 +18,8 @@ export interface BackendUnderTest<S extends AbstractStore = AbstractStore> {
 interface Capabilities {
   /** Whether stores that are created with the same prefix see the same sessions. @defaultValue `true` */
   shared?: boolean | undefined;
+  /** Whether the store supports the option `user`. @defaultValue `false` */
+  users?: boolean | undefined;
   /** The limit on one record that `ERR_SESSION_TOO_LARGE` names, in bytes. @defaultValue none */
   maxSessionBytes?: number | undefined;
 }

@@ -7,6 +7,8 @@ import type {
   RecordWrite,
   Removal,
   ScannedRecord,
+  UserList,
+  UserSession,
   WriteResult,
 } from "../index.js";
 
@@ -17,9 +19,12 @@ export interface Primitives {
   _touch(key: string, touch: ActivityUpdate, operation: Operation): Awaitable<WriteResult>;
   _remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
   _scan(start: string, operation: Operation): AsyncIterable<ScannedRecord[]>;
+  /** Only of stores that support the option `user`. */
+  _listUser(user: string, operation: Operation): Awaitable<UserList>;
+  _removeEntries(user: string, entries: readonly UserSession[], operation: Operation): Awaitable<void>;
 }
 
-type WritingPrimitive = "_write" | "_touch" | "_remove";
+type WritingPrimitive = "_write" | "_touch" | "_remove" | "_removeEntries";
 
 const TIMEOUT_MS = 10_000;
 

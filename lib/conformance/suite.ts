@@ -26,6 +26,10 @@ import { timeoutAndSignalTests } from "./topics/timeouts-and-signals.js";
 import { touchTests } from "./topics/touch.js";
 import { touchAfterTests } from "./topics/touch-after.js";
 import { untrackedObjectTests } from "./topics/untracked-objects.js";
+import { endByUserTests } from "./topics/users/end.js";
+import { findByUserTests } from "./topics/users/find.js";
+import { sessionLimitTests } from "./topics/users/limit.js";
+import { userArgumentTests, userSecretTests } from "./topics/users/secrets.js";
 
 /** The arguments of {@link storeConformance}. */
 export interface ConformanceOptions<S extends AbstractStore = AbstractStore> extends BackendUnderTest<S> {
@@ -70,8 +74,17 @@ const optionalTopics: Record<string, [Topic, applies: (backend: BackendUnderTest
   prefixes: [prefixTests, isShared],
   "the size limit": [sizeLimitTests, backend => backend.capabilities?.maxSessionBytes !== undefined],
   "foreign records": [foreignRecordTests, backend => backend.putRaw !== undefined],
+  "findByUser and reindex": [findByUserTests, hasUsers],
+  "ending and changing the sessions of users": [endByUserTests, hasUsers],
+  maxSessionsPerUser: [sessionLimitTests, hasUsers],
+  "users and secrets": [userSecretTests, hasUsers],
+  "arguments for users": [userArgumentTests, hasUsers],
   outages: [outageTests, backend => backend.breakBackend !== undefined],
 };
+
+function hasUsers(backend: BackendUnderTest): boolean {
+  return backend.capabilities?.users ?? false;
+}
 
 function isShared(backend: BackendUnderTest): boolean {
   return backend.capabilities?.shared ?? true;

@@ -24,6 +24,8 @@ import {
   type StoredRecord,
   tombstoneOf,
   UNREADABLE,
+  type UserList,
+  type UserSession,
   type WriteResult,
 } from "./record.js";
 import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
@@ -33,6 +35,15 @@ import { WriteIds } from "./save/write-ids.js";
 import { WriteQueue } from "./save/write-queue.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
+import { type ReindexProgress, reindex } from "./users/reindex.js";
+import type { UserIds } from "./users/user-ids.js";
+import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
+
+/** The options of `destroyByUser`. */
+export interface DestroyByUserOptions extends CallOptions {
+  /** The sid or the handle of a session of the user that stays. */
+  except?: string | undefined;
+}
 
 /** A session as `all()` lists it. */
 export type ListedSession = SessionData & { id: string };
@@ -63,6 +74,7 @@ export abstract class AbstractStore extends Store {
   readonly #toucher: Toucher;
   readonly #tracker = new SessionTracker();
   readonly #writes = new WriteQueue();
+  readonly #userSessions: UserSessions | undefined;
 
   /**
    * @param options - the shared options and those of the backend
@@ -82,15 +94,33 @@ export abstract class AbstractStore extends Store {
       write: (key, write, operation) => this._write(key, write, operation),
       touch: (key, touch, operation) => this._touch(key, touch, operation),
       remove: (key, removal, operation) => this._remove(key, removal, operation),
+      // Only called with the option `user`, which a store without these primitives refuses.
+      listUser: (user, operation) => this._listUser?.(user, operation) as Awaitable<UserList>,
+      removeEntries: (user, entries, operation) => this._removeEntries?.(user, entries, operation),
     });
     this.prefix = settings.prefix;
     this.#settings = settings;
     this.#keys = keys;
     this.#calls = new Calls(this, keys, settings.timeoutMs);
-    this.#parts = { backend, codec, settings, ids: new WriteIds() };
+    this.#parts = { backend, codec, settings, ids: new WriteIds(), signIns: new WriteQueue() };
     this.#toucher = new Toucher(this.#parts);
     const scan = (start: string, operation: Operation) => this._scan(start, operation);
     this.#listings = new Listings(this.#parts, keys, this.#tracker, scan);
+    if (settings.users === undefined) return;
+    if (this._listUser === undefined) {
+      throw new TypeError(`\`user\` cannot be used with ${new.target.name}, which keeps no lists of users`);
+    }
+    const track = (session: SessionData, tracked: TrackedSession) => this.#tracker.track(session, tracked);
+    this.#userSessions = new UserSessions(
+      this.#parts,
+      keys,
+      settings.users,
+      track,
+      async (decoded, operation) => {
+        await this.#save(decoded.tracked, decoded.session, operation);
+        return operation.outcome !== "gone";
+      },
+    );
   }
 
   /** The session of `sid`. `null` if there is none, if it has ended, or if its record cannot be read. */
@@ -183,6 +213,95 @@ export abstract class AbstractStore extends Store {
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
   async *entries(options?: CallOptions): AsyncGenerator<[string, SessionData], void, undefined> {
     yield* this.#calls.follow("entries", this.#entries(signalOfOptions(options)));
+  }
+
+  /**
+   * The live sessions of a user, the last used first. Needs the option `user`, as all methods for users do.
+   *
+   * @param options - `current`: the sid of the session to be marked by `isCurrent`
+   */
+  async *findByUser(
+    user: string,
+    options?: CallOptions & { current?: string | undefined },
+  ): AsyncGenerator<UserSessionInfo, void, undefined> {
+    const sessions = this.#users().find(
+      user,
+      options?.current,
+      this.#calls.operation(signalOfOptions(options)),
+    );
+    yield* this.#calls.follow("findByUser", this.#checked(sessions));
+  }
+
+  /** The number of a user's live sessions. */
+  countByUser(user: string, callback: Callback<number>): void;
+  countByUser(user: string, options?: CallOptions): Promise<number>;
+  countByUser(user: string, last?: CallOptions | Callback<number>): unknown {
+    return this.#calls.runListing("countByUser", last, async operation =>
+      this.#users().count(user, operation),
+    );
+  }
+
+  /**
+   * Destroys all sessions of a user whose sign-in was acknowledged before this call: no request brings them back. A
+   * sign-in at the same time is destroyed too, or is listed afterwards. Gives the number of live sessions destroyed.
+   *
+   * @param options - `except`: the sid or the handle of a session of this user that stays
+   * @throws StoreError `ERR_SESSION_NOT_FOUND` if `except` names no live session of this user
+   */
+  destroyByUser(user: string, callback: Callback<number>): void;
+  destroyByUser(user: string, options?: DestroyByUserOptions): Promise<number>;
+  destroyByUser(user: string, options: DestroyByUserOptions, callback: Callback<number>): void;
+  destroyByUser(
+    user: string,
+    options?: DestroyByUserOptions | Callback<number>,
+    callback?: Callback<number>,
+  ): unknown {
+    const { except } = typeof options === "object" && options !== null ? options : {};
+    return this.#calls.runListing(
+      "destroyByUser",
+      options,
+      async operation => this.#users().destroy(user, except, operation),
+      callback,
+    );
+  }
+
+  /**
+   * Changes all live sessions of a user, without ending them: each is saved as a request would save it. Gives the number
+   * of sessions changed.
+   *
+   * @param change - changes a session in place; returns `false` to leave it as it is
+   */
+  updateByUser(user: string, change: SessionChange, callback: Callback<number>): void;
+  updateByUser(user: string, change: SessionChange, options?: CallOptions): Promise<number>;
+  updateByUser(user: string, change: SessionChange, last?: CallOptions | Callback<number>): unknown {
+    return this.#calls.runListing("updateByUser", last, async operation =>
+      this.#users().update(user, change, operation),
+    );
+  }
+
+  /**
+   * Destroys the session of a user that has this handle.
+   *
+   * @throws StoreError `ERR_SESSION_NOT_FOUND` if the user has no live session with this handle
+   */
+  destroyByHandle(user: string, handle: string, callback: Callback<void>): void;
+  destroyByHandle(user: string, handle: string, options?: CallOptions): Promise<void>;
+  destroyByHandle(user: string, handle: string, last?: CallOptions | Callback<void>): unknown {
+    return this.#calls.runListing("destroyByHandle", last, async operation =>
+      this.#users().destroyHandle(user, handle, operation),
+    );
+  }
+
+  /**
+   * Files the sessions that were saved without the option `user` under their users, page by page, while the site runs.
+   * May be interrupted and called again: it skips what is filed. Does not apply `maxSessionsPerUser`.
+   */
+  async *reindex(options?: CallOptions): AsyncGenerator<ReindexProgress, void, undefined> {
+    this.#users();
+    const operation = this.#calls.operation(signalOfOptions(options));
+    const pages = this.#listings.pages(operation, () => this.#calls.assertOpen());
+    const { users } = this.#settings;
+    yield* this.#calls.follow("reindex", reindex(this.#parts, users as UserIds, pages, operation));
   }
 
   /** Succeeds if the backend can be reached and used. */
@@ -333,6 +452,21 @@ export abstract class AbstractStore extends Store {
     );
   }
 
+  #users(): UserSessions {
+    if (this.#userSessions !== undefined) return this.#userSessions;
+    throw new TypeError(
+      "The store needs the option `user`, a function that returns the user of a session, for example `session => session.passport?.user`",
+    );
+  }
+
+  async *#checked<T>(items: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    this.#calls.assertOpen();
+    for await (const item of items) {
+      yield item;
+      this.#calls.assertOpen();
+    }
+  }
+
   async *#entries(signal: AbortSignal | undefined): AsyncGenerator<[string, SessionData], void, undefined> {
     const operation = this.#calls.operation(signal);
     const check = () => this.#calls.assertOpen();
@@ -395,6 +529,30 @@ export abstract class AbstractStore extends Store {
    * that is there during the whole scan is in exactly one page. `operation` is renewed for each page.
    */
   protected abstract _scan(start: string, operation: Operation): AsyncIterable<ScannedRecord[]>;
+
+  /**
+   * Optional, for the option `user`: the list of a user, read so that it has every entry whose write was acknowledged
+   * before, and what is stored under the keys of the entries. {@link RecordWrite.entry} and
+   * {@link ActivityUpdate.entry} add entries. A backend that derives the lists from the records ignores them.
+   */
+  protected _listUser?(user: string, operation: Operation): Awaitable<UserList>;
+
+  /** Optional, for the option `user`: removes these entries from the list, and none that was added since. */
+  protected _removeEntries?(
+    user: string,
+    entries: readonly UserSession[],
+    operation: Operation,
+  ): Awaitable<void>;
+
+  /** For backends: a key for the list of a user. No session has it. */
+  protected _userKey(user: string): string {
+    return this.#keys.userKeyOf(user);
+  }
+
+  /** For backends: what the keys of the store's sessions begin with. */
+  protected get _keyPrefix(): string {
+    return this.#keys.keyPrefix;
+  }
 
   /** The number of records for which `isLive` is true. Override it where that needs no pages. */
   protected async _count(

@@ -53,11 +53,16 @@ export class Calls {
     return callbackify(outcome, typeof last === "function" ? last : undefined, later);
   }
 
-  /** Runs a call of many steps. Each step has the time limit, not the whole. */
+  /**
+   * Runs a call of many steps. Each step has the time limit, not the whole.
+   *
+   * @param callback - for a method that takes options and a callback
+   */
   runListing<T>(
     name: OperationName,
     last: CallbackOrOptions<T>,
     work: (operation: Operation) => Promise<T>,
+    callback = typeof last === "function" ? last : undefined,
   ): Promise<T> | undefined {
     const observation = this.#observe(name);
     let outcome: Promise<T>;
@@ -68,7 +73,7 @@ export class Calls {
       outcome = Promise.reject(error);
     }
     observation?.watch(outcome);
-    return callbackify(outcome, typeof last === "function" ? last : undefined);
+    return callbackify(outcome, callback);
   }
 
   /** Reports a listing that its consumer iterates over. */

@@ -18,7 +18,13 @@ export type OperationName =
   | "length"
   | "clear"
   | "entries"
-  | "ping";
+  | "ping"
+  | "findByUser"
+  | "countByUser"
+  | "destroyByUser"
+  | "updateByUser"
+  | "destroyByHandle"
+  | "reindex";
 
 /** The outcome of an operation that can succeed in several ways. */
 export type Outcome = "written" | "merged" | "gone" | "removed" | "extended" | "skipped" | "none";

@@ -79,6 +79,11 @@ export class Encryption {
     this.#acceptUnencrypted = acceptUnencrypted;
   }
 
+  /** The keys, for digests. The current one is the first. */
+  get secrets(): KeyObject[] {
+    return this.#keys.map(({ secret }) => secret);
+  }
+
   seal(storeKey: string, text: string): string {
     const { id, secret } = this.#keys[0] as Key;
     const nonce = randomBytes(NONCE_BYTES);

@@ -7,6 +7,8 @@ import {
   isPromise,
   type RecordWrite,
   type Removal,
+  type UserList,
+  type UserSession,
   type WriteResult,
 } from "./record.js";
 
@@ -16,6 +18,9 @@ export interface RecordOperations {
   write(key: string, write: RecordWrite, operation: Operation): Awaitable<WriteResult>;
   touch(key: string, touch: ActivityUpdate, operation: Operation): Awaitable<WriteResult>;
   remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
+  /** Only if the store supports the option `user`. */
+  listUser(user: string, operation: Operation): Awaitable<UserList>;
+  removeEntries(user: string, entries: readonly UserSession[], operation: Operation): Awaitable<void>;
 }
 
 /** Calls a backend. Any error without a code of ours becomes `ERR_STORE_UNAVAILABLE`. */
@@ -40,6 +45,14 @@ export class GuardedBackend implements RecordOperations {
 
   remove(key: string, removal: Removal, operation: Operation): Awaitable<void> {
     return guard(() => this.#backend.remove(key, removal, operation));
+  }
+
+  listUser(user: string, operation: Operation): Awaitable<UserList> {
+    return guard(() => this.#backend.listUser(user, operation));
+  }
+
+  removeEntries(user: string, entries: readonly UserSession[], operation: Operation): Awaitable<void> {
+    return guard(() => this.#backend.removeEntries(user, entries, operation));
   }
 }
 

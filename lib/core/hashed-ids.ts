@@ -1,4 +1,4 @@
-import { createHash, createHmac, createSecretKey } from "node:crypto";
+import { createHash, createHmac, createSecretKey, type KeyObject } from "node:crypto";
 import { secretRule, typeName } from "./options.js";
 
 /** The option `hashIds`. */
@@ -42,9 +42,13 @@ export function isDigest(text: string): boolean {
   return DIGEST.test(text);
 }
 
+export function secretKeyOf(secret: string | Uint8Array): KeyObject {
+  return createSecretKey(typeof secret === "string" ? Buffer.from(secret) : secret);
+}
+
 /** The function that turns sids into digests, as the option says. */
 export function sidHasher({ secret }: HashIdsOptions): (sid: string) => string {
   if (secret === undefined) return digest;
-  const key = createSecretKey(typeof secret === "string" ? Buffer.from(secret) : secret);
+  const key = secretKeyOf(secret);
   return sid => createHmac("sha256", key).update(sid, "utf16le").digest("base64url");
 }

@@ -13,8 +13,13 @@ const LONE_SURROGATE = /^[\ud800-\udfff]$/;
 
 /** `%` followed by these letters is never the code of a byte. */
 const LONE_SURROGATE_MARK = "%u";
-const LONG_SID_MARK = "%h";
+const LONG_TEXT_MARK = "%h";
 const HASHED_SID_MARK = "%s";
+
+/** Precedes a user. No character of an encoded sid, and less than all of them. */
+const USER_MARK = "!";
+/** In a listing in the order of the keys, all sessions of a prefix come after it, and all users before it. */
+export const AFTER_USERS = '"';
 
 /** Leaves room for the prefix below the smallest key limit of the backends (LMDB: 1,978 bytes). */
 const MAX_ENCODED_SID = 1024;
@@ -53,11 +58,12 @@ export class SessionKeys {
   }
 
   #plainKeyOf(sid: string): string {
-    if (ORDINARY.test(sid) && sid.length <= MAX_ENCODED_SID) return this.keyPrefix + sid;
-    // Encoded it would be no shorter.
-    const encoded = sid.length <= MAX_ENCODED_SID ? encode(sid) : undefined;
-    const isShort = encoded !== undefined && encoded.length <= MAX_ENCODED_SID;
-    return this.keyPrefix + (isShort ? encoded : LONG_SID_MARK + digest(sid));
+    return this.keyPrefix + encodeText(sid, MAX_ENCODED_SID);
+  }
+
+  /** The key of the list of a user, for backends that keep one. No session has such a key. */
+  userKeyOf(user: string): string {
+    return `${this.keyPrefix}${USER_MARK}${user}`;
   }
 
   /** Whether a key that begins with `keyPrefix` is of this prefix, and not of a longer one. */
@@ -85,14 +91,22 @@ export class SessionKeys {
   /** The same for the sid that a key was made of. */
   sidHashOf(key: string): string {
     const encoded = key.slice(this.keyPrefix.length);
-    const isHashed = encoded.startsWith(HASHED_SID_MARK) || encoded.startsWith(LONG_SID_MARK);
+    const isHashed = encoded.startsWith(HASHED_SID_MARK) || encoded.startsWith(LONG_TEXT_MARK);
     return isHashed ? encoded.slice(HASHED_SID_MARK.length) : this.sidHash(plainSidOf(encoded));
   }
 
   /** Whether the key is the digest of a long sid, so that the data must contain the sid. */
   isDigest(key: string): boolean {
-    return key.startsWith(LONG_SID_MARK, this.keyPrefix.length);
+    return key.startsWith(LONG_TEXT_MARK, this.keyPrefix.length);
   }
+}
+
+/** A text in plain characters, at most `maxLength` of them, which must be 45 or more: beyond, its digest. */
+export function encodeText(text: string, maxLength: number): string {
+  if (ORDINARY.test(text) && text.length <= maxLength) return text;
+  // Encoded it would be no shorter.
+  const encoded = text.length <= maxLength ? encode(text) : undefined;
+  return encoded !== undefined && encoded.length <= maxLength ? encoded : LONG_TEXT_MARK + digest(text);
 }
 
 function plainSidOf(encoded: string): string {

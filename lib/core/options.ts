@@ -38,7 +38,7 @@ export const rules = {
   },
 } satisfies Record<string, Rule>;
 
-/** The rule of an option that holds a secret. `problem` says what is wrong with a value, if anything is. */
+/** The rule of an option that holds others, or a secret. `problem` says what is wrong with a value, if anything is. */
 export function secretRule(problem: (value: unknown) => string | undefined, expected: string): Rule {
   return { test: value => problem(value) === undefined, expected, problem };
 }

@@ -61,6 +61,38 @@ export interface RecordWrite {
   readonly condition: WriteCondition;
   /** When the backend may delete the record, in epoch milliseconds. Derived: no code decides on it. */
   readonly deleteAt: number;
+  /** To be added to the list of the record's user in the same atomic step, if the write takes place. */
+  readonly entry?: UserEntry | undefined;
+}
+
+/**
+ * Leads from a user to a session. A live session always has an entry. An entry without a session is garbage, which a
+ * backend keeps until {@link deleteAt} or until it is removed.
+ */
+export interface UserEntry {
+  /** The user as records have it. */
+  readonly user: string;
+  /** Differs from the ids of all other entries. Printable ASCII without spaces. */
+  readonly id: string;
+  /** When the backend may delete the entry, in epoch milliseconds. Not earlier than the session that it leads to. */
+  readonly deleteAt: number;
+  /** If given, the write takes place only if no entry was added to the list since it was read with this token. */
+  readonly listToken?: unknown;
+}
+
+/** An entry in the list of a user, and what is stored under the key that it leads to. */
+export interface UserSession {
+  readonly key: string;
+  /** The entry's id. Whatever the backend needs to remove the entry. */
+  readonly entryId: string;
+  readonly found: Found | undefined;
+}
+
+/** The list of a user, which has every session whose write was acknowledged before it was read. */
+export interface UserList {
+  readonly sessions: readonly UserSession[];
+  /** Comes back in {@link UserEntry.listToken}. Not `undefined`. */
+  readonly token: unknown;
 }
 
 /** A touch: moves `activeAt` of a record and nothing else. Takes place if {@link touchHolds}. */
@@ -76,6 +108,8 @@ export interface ActivityUpdate {
   readonly deleteAt: number;
   /** The record as this process last saw it, if it did. It may have changed since. */
   readonly seen: FoundRecord | undefined;
+  /** To be added in the same step: the touch makes the session outlive its entry. */
+  readonly entry?: UserEntry | undefined;
 }
 
 /** A removal: leaves a tombstone in place of whatever is stored. */
@@ -96,11 +130,18 @@ export type WriteResult =
       readonly current: Found | undefined;
       /** Whether the client sent the write more than once, so that an earlier attempt may have taken place. */
       readonly retried?: boolean;
+      /** Whether the condition held, and only the user's list has changed since it was read. */
+      readonly listChanged?: boolean;
     };
 
 /** A key and what a scan found there. */
 export interface ScannedRecord extends Found {
   readonly key: string;
+}
+
+/** The condition that this record is stored, last used within the range. */
+export function ifVersion({ record, token }: FoundRecord, activeFrom: number, activeTo: number): IfVersion {
+  return { absent: false, version: record.version, activeFrom, activeTo, token };
 }
 
 /** Whether a write with this condition may replace what is stored. For backends that evaluate it in a transaction. */
@@ -132,6 +173,12 @@ export function touchHolds(found: Found | undefined, touch: ActivityUpdate): fou
 /** Whether a record only says that a session was destroyed. To everybody else it is not there. */
 export function isTombstone(record: StoredRecord): boolean {
   return record.lifetime === 0;
+}
+
+/** Whether this is the record of a session, live or ended: no tombstone, and nothing that cannot be read. */
+export function isSession(found: Found | undefined): found is FoundRecord {
+  const record = found?.record;
+  return record !== undefined && record !== UNREADABLE && !isTombstone(record);
 }
 
 /** What a removal leaves where nothing is stored. Its version is the id of the removal. */

@@ -5,6 +5,8 @@ import type { LifetimePolicy } from "./expiry.js";
 import { type HashIdsOptions, hashIdsRule } from "./hashed-ids.js";
 import { MAX_PREFIX_BYTES } from "./keys.js";
 import { checkOptions, type Rule, rules } from "./options.js";
+import { type SessionLimitOptions, sessionLimitRule } from "./users/session-limit.js";
+import { UserIds, type UserOf } from "./users/user-ids.js";
 
 /** What a save does if another request changed the session since it was loaded. */
 export type ConflictPolicy = "merge" | "overwrite" | "error";
@@ -48,6 +50,15 @@ export interface StoreOptions {
    * readable. A record that no key decrypts is missing, and reported by the event `corrupt`. @defaultValue none
    */
   encryption?: EncryptionOptions | undefined;
+  /**
+   * The user of a session, or `undefined` if nobody is signed in to it, for `findByUser` and its like. With Passport:
+   * `session => session.passport?.user`. Called with each session that is saved. The user is stored beside the session:
+   * as a keyed digest with `hashIds: { secret }` or `encryption`, else as it is. All processes need the same option.
+   * @defaultValue none: the store keeps no lists of users
+   */
+  user?: UserOf | undefined;
+  /** Limits the sessions that a user has at the same time. Needs `user`. @defaultValue no limit */
+  maxSessionsPerUser?: SessionLimitOptions | undefined;
   /** The clock, in epoch milliseconds; for tests. @defaultValue `Date.now` */
   now?: (() => number) | undefined;
 }
@@ -63,6 +74,8 @@ export interface StoreSettings {
   readonly timeoutMs: number;
   readonly hashing: HashIdsOptions | undefined;
   readonly encryption: Encryption | undefined;
+  readonly users: UserIds | undefined;
+  readonly sessionLimit: SessionLimitOptions | undefined;
   /** The clock, in whole epoch milliseconds. */
   readonly now: () => number;
 }
@@ -98,6 +111,8 @@ const sharedRules: Record<keyof StoreOptions, Rule> = {
   timeoutMs: rules.milliseconds,
   hashIds: hashIdsRule,
   encryption: encryptionRule,
+  user: rules.function,
+  maxSessionsPerUser: sessionLimitRule,
   now: rules.function,
 };
 
@@ -119,6 +134,16 @@ export function settingsOf(
   if (disableTouch && options.touchAfter !== undefined) {
     throw new TypeError("`touchAfter` cannot be combined with `disableTouch`");
   }
+  if (options.maxSessionsPerUser !== undefined && options.user === undefined) {
+    throw new TypeError("`maxSessionsPerUser` needs the option `user`, which tells the sessions' users");
+  }
+  const hashing = options.hashIds === true ? {} : options.hashIds || undefined;
+  const encryption = options.encryption && new Encryption(options.encryption);
+  if (options.user !== undefined && hashing !== undefined && hashing.secret === undefined) {
+    throw new TypeError(
+      "`user` cannot be combined with `hashIds` without a secret: a digest of a user is found by trying all users. Use `hashIds: { secret }`.",
+    );
+  }
   const clock = options.now ?? (() => Date.now());
   return {
     prefix: options.prefix ?? DEFAULT_PREFIX,
@@ -132,8 +157,10 @@ export function settingsOf(
     disableTouch,
     serializer: options.serializer ?? JSON,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
-    hashing: options.hashIds === true ? {} : options.hashIds || undefined,
-    encryption: options.encryption && new Encryption(options.encryption),
+    hashing,
+    encryption,
+    users: options.user && new UserIds(options.user, hashing, encryption),
+    sessionLimit: options.maxSessionsPerUser,
     now: () => Math.floor(clock()),
   };
 }

@@ -16,6 +16,7 @@ import { lastUse, requestedLifetime } from "./save/requested-lifetime.js";
 import type { StoreParts } from "./save/save.js";
 import type { TrackedSession } from "./save/tracked-sessions.js";
 import { incarnationOf } from "./save/write-ids.js";
+import { entryOf } from "./users/entry.js";
 
 /** How a touch ended: `skipped` if it would move too little, `none` if there is no session to touch. */
 export type TouchOutcome = "extended" | "skipped" | "none";
@@ -118,7 +119,7 @@ export class Toucher {
 
   /** Sends a touch, or joins one in flight that moves the record far enough. */
   #send(key: string, seen: FoundRecord, activeAt: number, operation: Operation): Awaitable<WriteResult> {
-    const { backend, settings } = this.#parts;
+    const { backend, ids, settings } = this.#parts;
     const { record } = seen;
     const coverMs = touchAfterMs(record.lifetime, settings.lifetimes);
     const pending = this.#pending.get(key);
@@ -130,13 +131,15 @@ export class Toucher {
       });
     }
     operation.throwIfAbandoned();
+    const touched = { ...record, activeAt };
     const touch = {
       activeAt,
       lifetime: record.lifetime,
       createdAt: settings.lifetimes.absoluteTimeoutMs === undefined ? undefined : record.createdAt,
       activeFrom: earliestActivity(record, settings.now(), 0, settings.lifetimes),
-      deleteAt: deleteAtOf({ ...record, activeAt }, settings.lifetimes),
+      deleteAt: deleteAtOf(touched, settings.lifetimes),
       seen,
+      entry: record.user === undefined ? undefined : entryOf(record, touched, ids.next(), settings.lifetimes),
     };
     const result = backend.touch(key, touch, operation);
     if (!isPromise(result)) return this.#noted(record, activeAt, result);

@@ -71,14 +71,14 @@ export class DynamoDBItems {
 
   #recordOf(item: ReturnedItem): Awaitable<StoredRecord | typeof UNREADABLE> {
     const { data, lifetime: lifetimeName, activeAt, created, version, user } = this.#table.attributes;
-    const lifetime = this.#numberOf(item[lifetimeName]);
+    const lifetime = this.numberOf(item[lifetimeName]);
     const record = (text: unknown) =>
       recordOf({
         data: text,
         version: item[version],
         lifetime,
-        activeAt: this.#numberOf(item[activeAt]),
-        createdAt: this.#numberOf(item[created]),
+        activeAt: this.numberOf(item[activeAt]),
+        createdAt: this.numberOf(item[created]),
         user: item[user],
       });
     const stored = item[data];
@@ -87,7 +87,8 @@ export class DynamoDBItems {
     return record(isTombstone ? "" : stored);
   }
 
-  #numberOf(value: unknown): number {
+  /** A number as the client returns it; `NaN` for anything else. */
+  numberOf(value: unknown): number {
     if (typeof value === "number" || typeof value === "bigint") return Number(value);
     // `Number("")` is 0.
     return this.#table.wrapsNumbers ? Number(String(value) || Number.NaN) : Number.NaN;

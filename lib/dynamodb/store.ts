@@ -1,18 +1,32 @@
-import type { ConditionalCheckFailedException } from "@aws-sdk/client-dynamodb";
-import type { PutCommand, PutCommandInput, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type {
+  AttributeValue,
+  CancellationReason,
+  ConditionalCheckFailedException,
+  TransactionCanceledException,
+} from "@aws-sdk/client-dynamodb";
+import type {
+  PutCommand,
+  PutCommandInput,
+  TransactWriteCommandInput,
+  UpdateCommand,
+} from "@aws-sdk/lib-dynamodb";
 import { AbstractStore } from "../core/abstract-store.js";
 import { type CallOptions, signalOfOptions } from "../core/callbacks.js";
 import type { Operation } from "../core/operation.js";
 import type {
   ActivityUpdate,
+  Awaitable,
   Found,
   RecordWrite,
   Removal,
   ScannedRecord,
+  UserEntry,
+  UserList,
+  UserSession,
   WriteCondition,
   WriteResult,
 } from "../core/record.js";
-import { tooLarge } from "../errors.js";
+import { StoreError, tooLarge } from "../errors.js";
 import { backoff } from "./backoff.js";
 import { ItemReader } from "./batch-get.js";
 import { createTable } from "./create-table.js";
@@ -27,12 +41,15 @@ import {
 import { scanItems } from "./scan.js";
 import { lib } from "./sdk.js";
 import { errorName, Table } from "./table.js";
+import { garbageOf, MAX_REMOVED, type UserItem, UserItems } from "./user-items.js";
 
 /** DynamoDB's limits: the bytes of an item, the requests of a BatchWriteItem. */
 const MAX_ITEM_BYTES = 400 * 1024;
 const MAX_BATCH_WRITE = 25;
 
 const WRITE_WORKERS = 4;
+
+type TransactItem = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 
 /**
  * Sessions in DynamoDB: one item for each session, deleted by DynamoDB's TTL.
@@ -50,6 +67,9 @@ export class DynamoDBStore extends AbstractStore {
   readonly #table: Table;
   readonly #items: DynamoDBItems;
   readonly #reader: ItemReader;
+  /** For lists of users, whatever the option `consistentRead` says. */
+  readonly #consistentReader: ItemReader;
+  readonly #users: UserItems;
   readonly #isConsistent: boolean;
   readonly #compress: boolean;
 
@@ -62,6 +82,10 @@ export class DynamoDBStore extends AbstractStore {
     this.#items = new DynamoDBItems(this.#table);
     this.#isConsistent = options.consistentRead ?? true;
     this.#reader = new ItemReader(this.#table, this.#items, this.#isConsistent);
+    this.#consistentReader = this.#isConsistent
+      ? this.#reader
+      : new ItemReader(this.#table, this.#items, true);
+    this.#users = new UserItems(this.#table, this.#items);
     this.#compress = options.compression === "deflate";
   }
 
@@ -90,7 +114,7 @@ export class DynamoDBStore extends AbstractStore {
 
   protected override async _write(
     key: string,
-    { record, condition, deleteAt }: RecordWrite,
+    { record, condition, deleteAt, entry }: RecordWrite,
     operation: Operation,
   ): Promise<WriteResult> {
     let item = this.#items.itemOf(key, record, deleteAt);
@@ -100,13 +124,14 @@ export class DynamoDBStore extends AbstractStore {
     if (size > MAX_ITEM_BYTES) throw tooLarge(size, MAX_ITEM_BYTES, "DynamoDB's limit for an item");
     operation.throwIfAbandoned();
     if (!condition.absent && condition.activeFrom > condition.activeTo) return this.#refuse(key, operation);
-    const put = new lib.PutCommand({
+    const Put = {
       TableName: this.tableName,
       Item: item,
       ...this.#conditionOf(condition),
-      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
-    });
-    return this.#sendConditional(put, key, operation);
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
+    };
+    if (entry !== undefined) return this.#sendWithEntry({ Put }, key, entry, operation);
+    return this.#sendConditional(new lib.PutCommand(Put), key, operation);
   }
 
   #conditionOf(condition: WriteCondition): Partial<PutCommandInput> {
@@ -129,7 +154,7 @@ export class DynamoDBStore extends AbstractStore {
 
   protected override async _touch(
     key: string,
-    { activeAt, lifetime, createdAt, activeFrom, deleteAt }: ActivityUpdate,
+    { activeAt, lifetime, createdAt, activeFrom, deleteAt, entry }: ActivityUpdate,
     operation: Operation,
   ): Promise<WriteResult> {
     const activeTo = activeAt - 1;
@@ -144,16 +169,17 @@ export class DynamoDBStore extends AbstractStore {
       ":to": activeTo,
     };
     const isAnyCreation = createdAt === undefined;
-    const update = new lib.UpdateCommand({
+    const Update = {
       TableName: this.tableName,
       Key: { [this.attributes.id]: key },
       UpdateExpression: "SET #activeAt = :activeAt, #ttl = :ttl",
       ConditionExpression: isAnyCreation ? condition : `${condition} AND #created = :created`,
       ExpressionAttributeNames: isAnyCreation ? names : { ...names, ...this.#names("created") },
       ExpressionAttributeValues: isAnyCreation ? values : { ...values, ":created": createdAt },
-      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
-    });
-    return this.#sendConditional(update, key, operation);
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
+    };
+    if (entry !== undefined) return this.#sendWithEntry({ Update }, key, entry, operation);
+    return this.#sendConditional(new lib.UpdateCommand(Update), key, operation);
   }
 
   /** The placeholders of attributes in an expression: `#` and the name that the option `attributes` has for them. */
@@ -172,17 +198,117 @@ export class DynamoDBStore extends AbstractStore {
     operation: Operation,
   ): Promise<WriteResult> {
     try {
-      await this.#table.client.send(command as PutCommand, { abortSignal: operation.signal });
+      await this.#send(command as PutCommand, operation);
       return { written: true };
     } catch (error) {
       if (!isRefused(error)) return this.#table.rethrow(error);
-      // Nothing is stored, or the engine does not return it (dynalite, DynamoDB Local).
-      const current =
-        error.Item === undefined
-          ? await this.#reader.readLatest(key, operation)
-          : await this.#items.foundOf(unmarshalled(error.Item));
-      return { written: false, current, retried: (error.$metadata.attempts ?? 1) > 1 };
+      const current = await this.#currentOf(key, error.Item, operation);
+      return { written: false, current, retried: isRepeated(error) };
     }
+  }
+
+  /** What is stored, which a refusal may say: not if nothing is, nor by all engines (dynalite, DynamoDB Local). */
+  #currentOf(
+    key: string,
+    item: Record<string, AttributeValue> | undefined,
+    operation: Operation,
+  ): Awaitable<Found | undefined> {
+    return item === undefined
+      ? this.#reader.readLatest(key, operation)
+      : this.#items.foundOf(unmarshalled(item));
+  }
+
+  /** Sends a command again as long as a transaction on the same items is under way. */
+  async #send(command: PutCommand, operation: Operation): Promise<void> {
+    for (let repetition = 0; ; repetition++) {
+      try {
+        await this.#table.client.send(command, { abortSignal: operation.signal });
+        return;
+      } catch (error) {
+        if (!isTransient(error)) throw error;
+      }
+      await backoff(repetition);
+      operation.throwIfAbandoned();
+    }
+  }
+
+  /** Writes to a session and adds an entry to the list of its user, in one transaction. */
+  async #sendWithEntry(
+    write: TransactItem,
+    key: string,
+    entry: UserEntry,
+    operation: Operation,
+  ): Promise<WriteResult> {
+    const userKey = this._userKey(entry.user);
+    let keepsTtl = false;
+    let retried = false;
+    // Terminates: every rejection means that another write to the user's item was accepted.
+    for (;;) {
+      const update = this.#users.addition(userKey, key, entry, this._now(), keepsTtl);
+      const transaction = new lib.TransactWriteCommand({ TransactItems: [write, { Update: update }] });
+      try {
+        await this.#send(transaction as unknown as PutCommand, operation);
+        return { written: true };
+      } catch (error) {
+        if (!isCanceled(error)) return this.#table.rethrow(error);
+        retried ||= isRepeated(error);
+        const [ofSession, ofUser] = error.CancellationReasons ?? [];
+        if (isTooLarge(ofUser)) throw tooManySessions(error);
+        if (ofSession?.Code === REFUSED) {
+          const current = await this.#currentOf(key, ofSession.Item, operation);
+          return { written: false, current, retried };
+        }
+        if (ofUser?.Code !== REFUSED) throw error;
+      }
+      operation.throwIfAbandoned();
+      const user = await this.#readUser(userKey, operation);
+      if (entry.listToken !== undefined && entry.listToken !== user.revision) {
+        return { written: false, current: undefined, retried, listChanged: true };
+      }
+      keepsTtl = this.#users.keepsTtl(user, entry, this._now());
+      if (this.#users.needsCleanup(user)) await this.#removeGarbage(entry.user, user, operation);
+    }
+  }
+
+  /** Removes the entries that lead to no session, so that the item of a user who is never listed does not grow. */
+  async #removeGarbage(user: string, item: UserItem, operation: Operation): Promise<void> {
+    const garbage = garbageOf(await this.#sessionsOf(item, operation), user);
+    await this._removeEntries(user, garbage.slice(0, MAX_REMOVED), operation);
+  }
+
+  async #readUser(userKey: string, { signal }: Operation): Promise<UserItem> {
+    const { client, rethrow } = this.#table;
+    const Key = { [this.attributes.id]: userKey };
+    const get = new lib.GetCommand({ TableName: this.tableName, Key, ConsistentRead: true });
+    const { Item } = await client.send(get, { abortSignal: signal }).catch(rethrow);
+    return this.#users.itemOf(Item);
+  }
+
+  #sessionsOf({ entries }: UserItem, operation: Operation): Promise<UserSession[]> {
+    return Promise.all(
+      [...entries].map(async ([entryId, key]) => {
+        return { key, entryId, found: await this.#consistentReader.read(key, operation) };
+      }),
+    );
+  }
+
+  protected override async _listUser(user: string, operation: Operation): Promise<UserList> {
+    const item = await this.#readUser(this._userKey(user), operation);
+    return { sessions: await this.#sessionsOf(item, operation), token: item.revision };
+  }
+
+  protected override async _removeEntries(
+    user: string,
+    entries: readonly UserSession[],
+    operation: Operation,
+  ): Promise<void> {
+    const ids = entries.map(({ entryId }) => entryId);
+    do {
+      const update = this.#users.removal(this._userKey(user), ids.splice(-MAX_REMOVED));
+      await this.#send(new lib.UpdateCommand(update) as unknown as PutCommand, operation).catch(error => {
+        if (!isRefused(error)) this.#table.rethrow(error);
+      });
+    } while (ids.length > 0);
   }
 
   protected override async _remove(key: string, removal: Removal, operation: Operation): Promise<void> {
@@ -211,18 +337,17 @@ export class DynamoDBStore extends AbstractStore {
         ":ttl": ttlOf(deleteAt),
       },
     });
-    const { client, rethrow } = this.#table;
     try {
-      await client.send(update, { abortSignal: operation.signal });
+      await this.#send(update as unknown as PutCommand, operation);
     } catch (error) {
       if (isRefused(error)) return;
-      if (!isWrongType(error)) rethrow(error);
+      if (!isWrongType(error)) this.#table.rethrow(error);
       // What is stored cannot be read, and no late creation expects it.
       const put = new lib.PutCommand({
         TableName: this.tableName,
         Item: this.#items.itemOf(key, tombstone, deleteAt),
       });
-      await client.send(put, { abortSignal: operation.signal }).catch(rethrow);
+      await this.#send(put, operation).catch(this.#table.rethrow);
     }
   }
 
@@ -266,6 +391,42 @@ export class DynamoDBStore extends AbstractStore {
 /** Whether an attribute that is to be added to is not a number. */
 function isWrongType(error: unknown): boolean {
   return errorName(error) === "ValidationException" && /data type/.test((error as Error).message);
+}
+
+/** Reasons why a transaction was canceled. */
+const REFUSED = "ConditionalCheckFailed";
+const TRANSIENT: readonly unknown[] = [
+  "TransactionConflict",
+  "ThrottlingError",
+  "ProvisionedThroughputExceeded",
+];
+
+/** Whether it may help to send a command again: DynamoDB was busy with another one. */
+function isTransient(error: unknown): boolean {
+  if (!isCanceled(error)) return errorName(error) === "TransactionConflictException";
+  const codes = (error.CancellationReasons ?? []).map(({ Code }) => Code);
+  return codes.some(code => TRANSIENT.includes(code)) && !codes.includes(REFUSED);
+}
+
+function isCanceled(error: unknown): error is TransactionCanceledException {
+  return errorName(error) === "TransactionCanceledException";
+}
+
+function isTooLarge(reason: CancellationReason | undefined): boolean {
+  return reason?.Code === "ValidationError" && /size/i.test(reason.Message ?? "");
+}
+
+function tooManySessions(cause: unknown): StoreError {
+  return new StoreError(
+    "ERR_TOO_MANY_SESSIONS",
+    "The list of the user's sessions has reached DynamoDB's limit for an item, 400 KB: end some of them (`destroyByUser`), or limit their number (`maxSessionsPerUser`).",
+    { cause },
+  );
+}
+
+/** Whether the client sent a request more than once. */
+function isRepeated({ $metadata }: { $metadata: { attempts?: number | undefined } }): boolean {
+  return ($metadata.attempts ?? 1) > 1;
 }
 
 function isRefused(error: unknown): error is ConditionalCheckFailedException {

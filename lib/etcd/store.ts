@@ -1,5 +1,6 @@
 import type { Etcd3, IKeyValue } from "etcd3";
 import { AbstractStore } from "../core/abstract-store.js";
+import { AFTER_USERS } from "../core/keys.js";
 import type { Operation } from "../core/operation.js";
 import { rules } from "../core/options.js";
 import {
@@ -11,6 +12,9 @@ import {
   type ScannedRecord,
   type StoredRecord,
   touchHolds,
+  type UserEntry,
+  type UserList,
+  type UserSession,
   type WriteResult,
 } from "../core/record.js";
 import type { StoreOptions } from "../core/store-options.js";
@@ -22,7 +26,8 @@ import { type Lease, LeasePool } from "./lease-pool.js";
 import { pagesOf } from "./pages.js";
 import { ResponseSizeLimit } from "./response-size.js";
 import { claimSweep, type SweepOptions, sweep } from "./sweep.js";
-import { Transactions, type Write, type WriteOutcome } from "./transactions.js";
+import { type EntryPut, Transactions, type Write, type WriteOutcome } from "./transactions.js";
+import { entriesOf, entryIdOf, entryKey } from "./user-entries.js";
 import { encodeValue, foundBy, foundIn, type KeyState } from "./value.js";
 
 /** The options of {@link EtcdStore}. */
@@ -89,7 +94,8 @@ export class EtcdStore extends AbstractStore {
     this.#cleanup = new CleanupTimer(
       cleanupInterval,
       async () => {
-        if (await claimSweep(this.#sweep, cleanupInterval * 1000)) await sweep(this.#sweep);
+        const isOurs = await claimSweep(this.#sweep, cleanupInterval * 1000);
+        if (isOurs && !this.#isClosed) await sweep(this.#sweep);
       },
       error => {
         // The client may be closed by then.
@@ -115,14 +121,14 @@ export class EtcdStore extends AbstractStore {
   /** Over exactly what the token stands for: a tombstone may have been destroyed and restored in between. */
   protected override async _write(
     key: string,
-    { record, condition, deleteAt }: RecordWrite,
+    { record, condition, deleteAt, entry }: RecordWrite,
     operation: Operation,
   ): Promise<WriteResult> {
-    if (condition.absent) return await this.#put(key, record, deleteAt, undefined, operation);
+    if (condition.absent) return await this.#put(key, record, deleteAt, undefined, operation, entry);
     const { token } = condition;
     const over = token === undefined ? await this._read(key, operation) : foundBy(token as KeyState);
     if (conditionHolds(over, condition)) {
-      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation);
+      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation, entry);
     }
     return { written: false, current: token === undefined ? over : await this._read(key, operation) };
   }
@@ -133,14 +139,14 @@ export class EtcdStore extends AbstractStore {
     touch: ActivityUpdate,
     operation: Operation,
   ): Promise<WriteResult> {
-    const { activeAt, deleteAt, seen } = touch;
+    const { activeAt, deleteAt, seen, entry } = touch;
     let retried = false;
     let current = seen?.token === undefined ? undefined : foundBy(seen.token as KeyState);
     if (!touchHolds(current, touch)) current = await this._read(key, operation);
     while (touchHolds(current, touch)) {
       operation.throwIfAbandoned();
       const over = current.token as KeyState;
-      const result = await this.#put(key, { ...over.record, activeAt }, deleteAt, over, operation);
+      const result = await this.#put(key, { ...over.record, activeAt }, deleteAt, over, operation, entry);
       if (result.written) return result;
       current = result.current;
       retried ||= result.retried === true;
@@ -164,19 +170,23 @@ export class EtcdStore extends AbstractStore {
   }
 
   protected override async *_scan(start: string, operation: Operation): AsyncGenerator<ScannedRecord[]> {
-    const pages = pagesOf(start, async range => {
-      const request = () => {
-        const limit = Math.min(MAX_PAGE_RECORDS, this.#responseSize.maxRecords);
-        return this.#client.kv.range({ ...range, limit }, new AttemptDeadlines([operation]).callOptions);
-      };
-      try {
-        return await request();
-      } catch (error) {
-        if (!isResponseTooLarge(error)) throw error;
-        this.#responseSize.tooLarge();
-        return await request();
-      }
-    });
+    const pages = pagesOf(
+      start,
+      async range => {
+        const request = () => {
+          const limit = Math.min(MAX_PAGE_RECORDS, this.#responseSize.maxRecords);
+          return this.#client.kv.range({ ...range, limit }, new AttemptDeadlines([operation]).callOptions);
+        };
+        try {
+          return await request();
+        } catch (error) {
+          if (!isResponseTooLarge(error)) throw error;
+          this.#responseSize.tooLarge();
+          return await request();
+        }
+      },
+      start === this._keyPrefix ? AFTER_USERS : "",
+    );
     for await (const page of pages) yield page.map(kv => ({ key: kv.key.toString(), ...this.#found(kv) }));
   }
 
@@ -197,14 +207,15 @@ export class EtcdStore extends AbstractStore {
     deleteAt: number,
     over: KeyState | undefined,
     operation: Operation,
+    entry?: UserEntry,
   ): Promise<WriteResult> {
     const removalId = over?.removalId;
     const write = { key, value: encodeValue(record, removalId), revision: over?.revision, operation };
-    const outcome = await this.#onLease(write, deleteAt, over?.lease);
+    const outcome = await this.#onLease(write, deleteAt, over?.lease, entry);
     const { isDone, revision, lease, current, isRetried } = outcome;
-    return isDone
-      ? { written: true, token: { record, revision, lease, removalId } satisfies KeyState }
-      : { written: false, current: current && this.#found(current), retried: isRetried };
+    if (isDone) return { written: true, token: { record, revision, lease, removalId } satisfies KeyState };
+    const listChanged = current?.mod_revision === over?.revision;
+    return { written: false, current: current && this.#found(current), retried: isRetried, listChanged };
   }
 
   /** @param current - the lease that the key is on, if it is known */
@@ -212,24 +223,66 @@ export class EtcdStore extends AbstractStore {
     write: Write,
     deleteAt: number,
     current: string | undefined,
+    entry?: UserEntry,
   ): Promise<WriteOutcome & { lease: string }> {
     this.#cleanup.start();
+    const { operation } = write;
     for (let isRepeated = false; ; isRepeated = true) {
-      let lease: Lease | undefined;
-      let grant: Lease["grant"];
-      try {
+      const used: [Lease, Lease["grant"]][] = [];
+      const acquire = async (until: number, currentLease?: string) => {
         const now = this._now();
-        lease = await this.#leases.acquire(Math.max(deleteAt, now), now, current, write.operation);
-        ({ grant } = lease);
-        const outcome = await this.#transactions.write({ ...write, lease: lease.id });
-        return { ...outcome, lease: lease.id, isRetried: isRepeated || outcome.isRetried };
+        const lease = await this.#leases.acquire(Math.max(until, now), now, currentLease, operation);
+        used.push([lease, lease.grant]);
+        return lease.id;
+      };
+      try {
+        const lease = await acquire(deleteAt, current);
+        const put = entry && this.#entryPut(write.key, entry, await acquire(entry.deleteAt));
+        const outcome = await this.#transactions.write({ ...write, lease, entry: put });
+        return { ...outcome, lease, isRetried: isRepeated || outcome.isRetried };
       } catch (error) {
         if (isQuotaExceeded(error)) this.#fullUntil = performance.now() + FULL_MS;
-        if (lease === undefined || isRepeated || !isLeaseMissing(error)) throw error;
+        if (isRepeated || !isLeaseMissing(error)) throw error;
         // It was revoked, or ended early on a server whose clock is ahead.
-        this.#leases.forget(lease, grant);
+        for (const [lease, grant] of used) this.#leases.forget(lease, grant);
       }
     }
+  }
+
+  #entryPut(key: string, { user, id, listToken }: UserEntry, lease: string): EntryPut {
+    const userKey = this._userKey(user);
+    const list =
+      listToken === undefined ? undefined : { prefix: entriesOf(userKey), revision: listToken as string };
+    return { key: entryKey(userKey, id), value: Buffer.from(key), lease, list };
+  }
+
+  protected override async _listUser(user: string, operation: Operation): Promise<UserList> {
+    let token: string | undefined;
+    const entries: IKeyValue[] = [];
+    const pages = pagesOf(entriesOf(this._userKey(user)), async range => {
+      const { callOptions } = new AttemptDeadlines([operation]);
+      const response = await this.#client.kv.range({ ...range, limit: MAX_PAGE_RECORDS }, callOptions);
+      // Of the first page: what is added while the others are read counts as added since.
+      token ??= response.header.revision;
+      return response;
+    });
+    for await (const page of pages) entries.push(...page);
+    const sessions = await Promise.all(
+      entries.map(async entry => {
+        const key = entry.value.toString();
+        return { key, entryId: entryIdOf(entry), found: await this._read(key, operation) };
+      }),
+    );
+    return { sessions, token };
+  }
+
+  protected override async _removeEntries(
+    user: string,
+    entries: readonly UserSession[],
+    operation: Operation,
+  ): Promise<void> {
+    const keys = entries.map(({ entryId }) => entryKey(this._userKey(user), entryId));
+    await this.#transactions.deleteAll(keys, operation);
   }
 
   /** Grants a lease and returns its seconds. One that exists already counts as granted. */

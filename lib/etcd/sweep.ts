@@ -4,7 +4,8 @@ import { AttemptDeadlines } from "./attempt-deadline.js";
 import { leaseEnd } from "./lease-pool.js";
 import { pagesOf } from "./pages.js";
 import type { Transactions } from "./transactions.js";
-import { foundIn, type KeyState } from "./value.js";
+import { isUserEntry } from "./user-entries.js";
+import { foundIn } from "./value.js";
 
 /*
  * Leases can outlive their time: a new leader gives each lease its whole time again. Where leaders change more often
@@ -60,13 +61,18 @@ export async function sweep({ kv, transactions, prefix, now, isClosed }: SweepOp
   return deleted;
 }
 
-/** Deletes a record if it is still on a lease that should have ended. Keys of other applications are left in place. */
+/**
+ * Deletes a record or an entry of a user if it is still on a lease that should have ended. Returns whether it has
+ * deleted a record. Keys of other applications are left in place.
+ */
 async function deleteEnded(key: string, transactions: Transactions, now: () => number): Promise<boolean> {
   const operation = new Operation(REQUEST_TIMEOUT_MS);
   const kv = await transactions.read(key, operation);
-  const state = kv && (foundIn(kv).token as KeyState | undefined);
-  if (state === undefined || !hasEnded(state.lease, now())) return false;
-  return (await transactions.write({ key, revision: state.revision, operation })).isDone;
+  if (kv === undefined || !hasEnded(kv.lease, now())) return false;
+  const isRecord = foundIn(kv).token !== undefined;
+  if (!isRecord && !isUserEntry(kv)) return false;
+  const { isDone } = await transactions.write({ key, revision: kv.mod_revision, operation });
+  return isDone && isRecord;
 }
 
 /**

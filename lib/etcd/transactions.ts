@@ -2,9 +2,11 @@ import type { Etcd3, ICompare, IKeyValue, IRequestOp, ITxnRequest, ITxnResponse 
 import type { Operation } from "../core/operation.js";
 import type { Awaitable } from "../core/record.js";
 import { StoreError, tooLarge } from "../errors.js";
+import { runInBackground } from "../support/background.js";
 import { type Batchable, Batcher } from "../support/batcher.js";
 import { AttemptDeadlines } from "./attempt-deadline.js";
 import { isPerOperationError, isRequestTooLarge } from "./errors.js";
+import { endOfPrefix } from "./pages.js";
 import type { ResponseSizeLimit } from "./response-size.js";
 import { isNeverRemoved, isRemovedBy } from "./value.js";
 
@@ -19,6 +21,15 @@ const MAX_TXN_BYTES = 1024 * 1024;
 /** Requests in flight. More would not be faster, because each batch would be smaller. */
 const MAX_IN_FLIGHT = 4;
 
+/** The put of an entry in the list of a user. */
+export interface EntryPut {
+  readonly key: string;
+  readonly value: Buffer;
+  readonly lease: string;
+  /** If given, the write takes place only if no key of the list was created after this revision. */
+  readonly list: { readonly prefix: string; readonly revision: string } | undefined;
+}
+
 /** A conditional put or delete. */
 export interface Write {
   readonly key: string;
@@ -27,6 +38,8 @@ export interface Write {
   readonly lease?: string;
   /** The write takes place if the key has this revision or, if that is `undefined`, does not exist. */
   readonly revision?: string | undefined;
+  /** Put in the same transaction. */
+  readonly entry?: EntryPut | undefined;
   /** If given, the write takes place whatever is stored, unless this removal did before. */
   readonly removalId?: string;
   readonly operation: Operation;
@@ -96,12 +109,23 @@ export class Transactions {
     const size = write.key.length + bytes + REQUEST_OVERHEAD_BYTES;
     if (size > MAX_REQUEST_BYTES) throw tooLarge(bytes, MAX_REQUEST_BYTES, "etcd's limit for a request");
     this.#responseSize.observe(bytes);
-    return this.#writes.add(queued(write, size)) as Promise<WriteOutcome>;
+    const item = queued(write, size);
+    if (write.entry === undefined) return this.#writes.add(item) as Promise<WriteOutcome>;
+    // Alone: etcd compares before it writes, so that two sign-ins in one transaction would not see each other.
+    return runInBackground(() => this.#sendWrites([item])).then(([outcome]) => outcome as WriteOutcome);
   }
 
   /** An unconditional delete. Unlike transactions, a full database takes it. */
   async delete(key: string, operation: Operation): Promise<void> {
     await this.#kv.deleteRange({ key: Buffer.from(key) }, new AttemptDeadlines([operation]).callOptions);
+  }
+
+  /** Deletes keys, whatever is stored there. */
+  async deleteAll(keys: readonly string[], operation: Operation): Promise<void> {
+    for (let from = 0; from < keys.length; from += MAX_TXN_OPERATIONS) {
+      const success = keys.slice(from, from + MAX_TXN_OPERATIONS).map(key => deleteOf(Buffer.from(key)));
+      await this.#kv.txn({ success }, new AttemptDeadlines([operation]).callOptions);
+    }
   }
 
   async #sendReads(reads: QueuedRead[]): Promise<(IKeyValue | undefined)[]> {
@@ -190,23 +214,39 @@ function rangeOf(key: Buffer): IRequestOp {
   return { request_range: { key } };
 }
 
+function deleteOf(key: Buffer): IRequestOp {
+  return { request_delete_range: { key } };
+}
+
 function queued(
-  { key, value, lease = "0", revision = "0", removalId, operation }: Write,
+  { key, value, lease = "0", revision = "0", removalId, entry, operation }: Write,
   size: number,
 ): QueuedWrite {
   const keyBytes = Buffer.from(key);
   const request: IRequestOp =
-    value === undefined
-      ? { request_delete_range: { key: keyBytes } }
-      : { request_put: { key: keyBytes, value, lease } };
+    value === undefined ? deleteOf(keyBytes) : { request_put: { key: keyBytes, value, lease } };
   const succeedsIfDone = removalId === undefined;
   const compare: ICompare = succeedsIfDone
     ? { key: keyBytes, target: "Mod", result: "Equal", mod_revision: revision }
     : isNeverRemoved(keyBytes);
   const txn = succeedsIfDone
-    ? { compare: [compare], success: [request], failure: [rangeOf(keyBytes)] }
+    ? {
+        compare: [compare, ...(entry?.list ? [isUnchanged(entry.list)] : [])],
+        success: [request, ...(entry ? [putOf(entry)] : [])],
+        failure: [rangeOf(keyBytes)],
+      }
     : { compare: isRemovedBy(keyBytes, removalId), failure: [request] };
   return { key, size, request, compare, txn, succeedsIfDone, operation, isRetried: false };
+}
+
+function putOf({ key, value, lease }: EntryPut): IRequestOp {
+  return { request_put: { key: Buffer.from(key), value, lease } };
+}
+
+/** True if no key of a list was created after a revision. etcd3 has no type for comparisons of a range. */
+function isUnchanged({ prefix, revision }: NonNullable<EntryPut["list"]>): ICompare {
+  const range = { key: Buffer.from(prefix), range_end: endOfPrefix(prefix) };
+  return { ...range, target: "Create", result: "Less", create_revision: String(BigInt(revision) + 1n) };
 }
 
 function outcomeOf(

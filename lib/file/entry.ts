@@ -34,6 +34,11 @@ export function decodeEntry(text: string): Entry | typeof UNREADABLE {
   return isEntry ? { record, deleteAt, sweepAt } : UNREADABLE;
 }
 
+/** The key of a session in the list of a user. A user has no line breaks. */
+export function userKey(user: string, key: string): string {
+  return `${user}\n${key}`;
+}
+
 /** The key of a record in the sweep index, which is in the order of the times. Times before 1970 count as 1970. */
 export function sweepIndexKey(sweepAt: number, key: string): string {
   return String(Math.max(0, sweepAt)).padStart(TIME_DIGITS, "0") + key;

@@ -39,6 +39,8 @@ export interface Environment {
   readonly entries: Table;
   /** Keys of the sweep index. */
   readonly index: Table;
+  /** Keys of the lists of users, and guards. */
+  readonly users: Table;
 }
 
 type TableClass = new (name: string | null, options: DatabaseOptions) => Table;
@@ -77,8 +79,9 @@ export async function openEnvironment(path: string): Promise<Environment> {
     };
     const entries = await openTable("records", { ...STRINGS, useVersions: true });
     const index = await openTable("sweep-index", STRINGS);
+    const users = await openTable("users", { ...STRINGS, useVersions: true });
     await assertOneNamespace(root, path);
-    return { root, entries, index };
+    return { root, entries, index, users };
   } catch (error) {
     // Closes what the class has opened, also if there is no table yet.
     await Object.assign(Object.create(LmdbTable.prototype) as Table, { isRoot: true }).close();

@@ -1,6 +1,6 @@
 import { isTombstone, UNREADABLE } from "../core/record.js";
 import { EventLoopSlice } from "../support/event-loop-slice.js";
-import { decodeEntry, encodeEntry, recordKeyOf, sweepIndexKey } from "./entry.js";
+import { decodeEntry, encodeEntry, recordKeyOf, sweepIndexKey, userKey } from "./entry.js";
 import type { LmdbFile } from "./lmdb-file.js";
 
 /** How many records are looked at before the sweep waits for its writes. */
@@ -49,6 +49,7 @@ async function sweepOne(file: LmdbFile, indexKey: string, now: number): Promise<
     await file.put(key, text, stored.version, move);
     return undefined;
   }
-  const isDeleted = await file.remove(key, stored.version, indexKey);
+  const listed = record.user === undefined ? undefined : userKey(record.user, key);
+  const isDeleted = await file.remove(key, stored.version, indexKey, listed);
   return isDeleted && !isTombstone(record) ? key : undefined;
 }

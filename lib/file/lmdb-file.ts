@@ -12,10 +12,29 @@ const OWNER_ONLY_FOLDER = 0o700;
 /** An index entry is all in its key. */
 const INDEX_VALUE = "i";
 
+/**
+ * Users share guards, so that guards need no clean-up: who meets the guard of another user's sign-in writes again. No
+ * key of the lists begins with the mark.
+ */
+const GUARDS = 1024;
+const GUARD_MARK = "!";
+
 /** A change of the sweep index that belongs to a write. */
 export interface IndexMove {
   readonly add: string;
   readonly remove: string | undefined;
+}
+
+/** Changes of the lists of users that belong to a write. */
+export interface UserMove {
+  readonly add: string | undefined;
+  readonly remove: string | undefined;
+}
+
+/** A number that changes with the list of a user, see {@link LmdbFile.listVersion}. */
+export interface ListVersion {
+  readonly guard: string;
+  readonly version: number | null;
 }
 
 /** A stored text. `version` is chosen anew by each write, so that a conditional write can name what it replaces. */
@@ -33,8 +52,9 @@ export class LmdbFile {
   readonly #root: Environment["root"];
   readonly #entries: Table;
   readonly #index: Table;
+  readonly #users: Table;
   readonly #writes = new InFlight();
-  #users = 0;
+  #stores = 0;
   #isClosed = false;
   /** The millisecond in which the snapshot of the reads began; 0 if the next read needs a new one. */
   #snapshotAt = 0;
@@ -45,11 +65,12 @@ export class LmdbFile {
     this.#root.resetReadTxn();
   };
 
-  private constructor(path: string, { root, entries, index }: Environment) {
+  private constructor(path: string, { root, entries, index, users }: Environment) {
     this.#path = path;
     this.#root = root;
     this.#entries = entries;
     this.#index = index;
+    this.#users = users;
   }
 
   /** Opens the file, or shares it if this process has opened it. Every call needs a {@link release}. */
@@ -66,7 +87,7 @@ export class LmdbFile {
         const file = await opening;
         // The last user may have released it just now.
         if (file.#isClosed) continue;
-        file.#users += 1;
+        file.#stores += 1;
         return file;
       }
     } catch (error) {
@@ -111,13 +132,21 @@ export class LmdbFile {
    * Resolves when the write is synced to disk, with whether it took place. LMDB's own thread compares the versions: a
    * transaction with a callback would lock out all other writers while this process is busy with something else.
    */
-  put(key: string, text: string, expected: number | null, move?: IndexMove): Promise<boolean> {
+  put(
+    key: string,
+    text: string,
+    expected: number | null,
+    move?: IndexMove,
+    userMove?: UserMove,
+  ): Promise<boolean> {
     this.#assertOpen();
     const version = newVersion();
-    if (move !== undefined && expected !== null) {
+    if (userMove !== undefined || (move !== undefined && expected !== null)) {
       return this.#ifVersion(key, expected, () => {
-        this.#queue(this.#index.put(move.add, INDEX_VALUE));
-        if (move.remove !== undefined) this.#queue(this.#index.remove(move.remove));
+        if (move !== undefined) this.#queue(this.#index.put(move.add, INDEX_VALUE));
+        if (move?.remove !== undefined) this.#queue(this.#index.remove(move.remove));
+        if (userMove?.add !== undefined) this.#queue(this.#users.put(userMove.add, INDEX_VALUE));
+        if (userMove?.remove !== undefined) this.#queue(this.#users.remove(userMove.remove));
         this.#queue(this.#entries.put(key, text, version));
       });
     }
@@ -126,11 +155,46 @@ export class LmdbFile {
     return this.#synced(this.#entries.put(key, text, version, expected as number));
   }
 
-  /** Removes the text and its index entry if it has the version `expected`. Resolves with whether it had. */
-  remove(key: string, expected: number, indexKey: string): Promise<boolean> {
+  /** The keys of the lists of users from `start` on that begin with it, at one moment. */
+  userKeys(start: string): string[] {
+    this.#beginRead();
+    const keys: string[] = [];
+    for (const key of this.#users.getKeys({ start })) {
+      if (!key.startsWith(start)) break;
+      keys.push(key);
+    }
+    return keys;
+  }
+
+  /** Changes with the list of a user, if those who add to it call {@link ifListUnchanged}. Read it before the list. */
+  listVersion(user: string): ListVersion {
+    this.#beginRead();
+    const guard = GUARD_MARK + (hashOf(user) % GUARDS);
+    return { guard, version: this.#users.getEntry(guard)?.version ?? null };
+  }
+
+  /** Writes what `write` does if no other process has been here since. Resolves with `undefined` if one has. */
+  async ifListUnchanged(
+    { guard, version }: ListVersion,
+    write: () => Promise<boolean>,
+  ): Promise<boolean | undefined> {
+    this.#assertOpen();
+    let written: Promise<boolean> | undefined;
+    const isUnchanged = this.#synced(
+      this.#users.ifVersion(guard, version as number, () => {
+        this.#queue(this.#users.put(guard, INDEX_VALUE, newVersion()));
+        written = write();
+      }),
+    );
+    return (await isUnchanged) ? await written : undefined;
+  }
+
+  /** Removes the text and what leads to it if it has the version `expected`. Resolves with whether it had. */
+  remove(key: string, expected: number, indexKey: string, userKey?: string): Promise<boolean> {
     this.#assertOpen();
     return this.#ifVersion(key, expected, () => {
       this.#queue(this.#index.remove(indexKey));
+      if (userKey !== undefined) this.#queue(this.#users.remove(userKey));
       this.#queue(this.#entries.remove(key));
     });
   }
@@ -148,8 +212,8 @@ export class LmdbFile {
 
   /** Closes the file when the last store that opened it has released it, after the writes in flight. */
   async release(): Promise<void> {
-    this.#users -= 1;
-    if (this.#users > 0) return;
+    this.#stores -= 1;
+    if (this.#stores > 0) return;
     this.#isClosed = true;
     opened.delete(this.#path);
     await this.#writes.drained();
@@ -176,8 +240,8 @@ export class LmdbFile {
     if (this.#isClosed) throw new Error("The session file was closed");
   }
 
-  #ifVersion(key: string, expected: number, writes: () => void): Promise<boolean> {
-    return this.#synced(this.#entries.ifVersion(key, expected, writes));
+  #ifVersion(key: string, expected: number | null, writes: () => void): Promise<boolean> {
+    return this.#synced(this.#entries.ifVersion(key, expected as number, writes));
   }
 
   /** Writes are done in the order of the calls, so that whoever waits for the last one has waited for all. */
@@ -193,6 +257,13 @@ export class LmdbFile {
     };
     return this.#writes.track(write.then(acknowledge, failedCommit));
   }
+}
+
+/** FNV-1a: spreads users over the guards. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return hash >>> 0;
 }
 
 /** Random, because processes that share the file choose versions without talking to each other. */

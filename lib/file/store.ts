@@ -14,14 +14,15 @@ import {
   tombstoneOver,
   touchHolds,
   UNREADABLE,
+  type UserList,
   type WriteCondition,
   type WriteResult,
 } from "../core/record.js";
 import type { StoreOptions } from "../core/store-options.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "../support/cleanup-timer.js";
-import { decodeEntry, encodeEntry, MIN_KEY, sweepIndexKey } from "./entry.js";
+import { decodeEntry, encodeEntry, MIN_KEY, sweepIndexKey, userKey } from "./entry.js";
 import { sweep } from "./expiry-sweep.js";
-import { LmdbFile } from "./lmdb-file.js";
+import { type ListVersion, LmdbFile } from "./lmdb-file.js";
 
 /** The options of {@link FileStore}. */
 export interface FileStoreOptions extends StoreOptions {
@@ -105,12 +106,28 @@ export class FileStore extends AbstractStore {
     const { condition } = write;
     const file = await this.#open();
     operation.throwIfAbandoned();
+    const list = write.entry?.listToken as ListVersion | undefined;
+    if (list !== undefined) return await this.#writeIfListUnchanged(file, key, write, list);
     // Mostly nothing came in between, and the entry need not be read.
     const place = knownPlace(condition);
     if (place !== undefined && (await put(file, key, write, place))) return WRITTEN;
     return await this.#replace(key, operation, found =>
       conditionHolds(found, condition) ? write : undefined,
     );
+  }
+
+  async #writeIfListUnchanged(
+    file: LmdbFile,
+    key: string,
+    write: RecordWrite,
+    list: ListVersion,
+  ): Promise<WriteResult> {
+    const found = find(file, key);
+    if (!conditionHolds(found, write.condition)) return { written: false, current: found };
+    const place = found?.token ?? EMPTY_PLACE;
+    const isWritten = await file.ifListUnchanged(list, () => put(file, key, write, place));
+    if (isWritten) return WRITTEN;
+    return { written: false, current: find(file, key), listChanged: isWritten === undefined };
   }
 
   protected override _touch(key: string, touch: ActivityUpdate, operation: Operation): Promise<WriteResult> {
@@ -144,6 +161,20 @@ export class FileStore extends AbstractStore {
       if (await put(file, key, replacement, found?.token ?? EMPTY_PLACE)) return WRITTEN;
     }
   }
+
+  protected override async _listUser(user: string): Promise<UserList> {
+    const file = await this.#open();
+    const token = file.listVersion(user);
+    const start = userKey(user, "");
+    const sessions = file.userKeys(userKey(user, this._keyPrefix)).map(listed => {
+      const key = listed.slice(start.length);
+      return { key, entryId: key, found: find(file, key) };
+    });
+    return { sessions, token };
+  }
+
+  /** There is no garbage: the lists change with the records. */
+  protected override _removeEntries(): void {}
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
     const file = await this.#open();
@@ -208,6 +239,7 @@ interface Place {
   /** `null` if nothing is stored. */
   readonly revision: number | null;
   readonly sweepAt?: number;
+  readonly record?: Found["record"];
 }
 
 const EMPTY_PLACE: Place = { revision: null };
@@ -237,13 +269,25 @@ function put(
   file: LmdbFile,
   key: string,
   { record, deleteAt }: Replacement,
-  { revision, sweepAt }: Place,
+  { revision, sweepAt, record: replaced }: Place,
 ): Promise<boolean> {
+  const userMove = userMoveOf(key, replaced, record);
   // The index may lead the sweep to a record too early, but not too late.
   if (sweepAt !== undefined && sweepAt <= deleteAt) {
-    return file.put(key, encodeEntry({ record, deleteAt, sweepAt }), revision);
+    return file.put(key, encodeEntry({ record, deleteAt, sweepAt }), revision, undefined, userMove);
   }
   const outdated = sweepAt === undefined ? undefined : sweepIndexKey(sweepAt, key);
   const move = { add: sweepIndexKey(deleteAt, key), remove: outdated };
-  return file.put(key, encodeEntry({ record, deleteAt, sweepAt: deleteAt }), revision, move);
+  return file.put(key, encodeEntry({ record, deleteAt, sweepAt: deleteAt }), revision, move, userMove);
+}
+
+/** How the lists of users change with a record, if they do. */
+function userMoveOf(key: string, replaced: Found["record"] | undefined, record: StoredRecord) {
+  const from = replaced === undefined || replaced === UNREADABLE ? undefined : replaced.user;
+  const to = record.user;
+  if (from === to) return undefined;
+  return {
+    add: to === undefined ? undefined : userKey(to, key),
+    remove: from === undefined ? undefined : userKey(from, key),
+  };
 }

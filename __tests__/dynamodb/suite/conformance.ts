@@ -25,7 +25,7 @@ export function testConformance(context: Context): void {
       links.set(store, requestHandler);
       return store;
     },
-    capabilities: { maxSessionBytes: MAX_ITEM_BYTES },
+    capabilities: { users: context.engine.hasTransactions, maxSessionBytes: MAX_ITEM_BYTES },
     // DynamoDB Local rejects empty strings.
     putRaw: (_store, key, text) => context.putItem({ id: key, data: text || null }),
     breakBackend: store => {

@@ -16,6 +16,8 @@ export interface Engine {
   /** A client of its own, which the caller destroys. */
   connect(): DynamoDBClient;
   hasTtl: boolean;
+  /** Whether it has TransactWriteItems, which the option `user` needs. */
+  hasTransactions: boolean;
   /** Whether a response ends at 16 MB, as DynamoDB's does. */
   limitsResponses: boolean;
   /** How many page views of one user its speed allows in a test. */

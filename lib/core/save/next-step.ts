@@ -17,6 +17,8 @@ export interface SaveFacts {
   readonly inDoubt: readonly InDoubtWrite[];
   /** Whether a first write of this session may have taken place although it was rejected or had no response. */
   readonly mayHaveTakenPlace: boolean;
+  /** If given, only a session of this user is saved. */
+  readonly onlyUser: string | undefined;
   readonly conflict: ConflictPolicy;
   readonly lifetimes: LifetimePolicy;
 }
@@ -80,6 +82,7 @@ function overRecord(save: SaveFacts, over: FoundRecord): Step {
   const merges = conflict === "merge";
   const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
   if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;
+  if (save.onlyUser !== undefined && save.onlyUser !== over.record.user) return GONE;
   if (earlier !== undefined) {
     const isLast = lastWriteId(version) === earlier.id;
     if (!isLast && conflict === "error") return CONFLICT;

@@ -12,6 +12,7 @@ import {
   type Found,
   type FoundRecord,
   IF_ABSENT,
+  ifVersion,
   isPromise,
   type StoredRecord,
   tombstoneOf,
@@ -21,11 +22,15 @@ import {
   type WriteResult,
 } from "../record.js";
 import type { StoreSettings } from "../store-options.js";
+import { entryOf } from "../users/entry.js";
+import { makeRoom, type SessionLimitOptions } from "../users/session-limit.js";
+import type { UserForms } from "../users/user-ids.js";
 import { type Fields, mergeSessions } from "./merge.js";
 import { nextStep, type SaveFacts, type Step } from "./next-step.js";
 import { isExpiryInPast, lastUse, requestedLifetime } from "./requested-lifetime.js";
 import type { TrackedSession } from "./tracked-sessions.js";
 import { createdVersion, isLaterVersion, lastWriteId, type WriteIds } from "./write-ids.js";
+import type { WriteQueue } from "./write-queue.js";
 
 /** What saves and touches need of a store. */
 export interface StoreParts {
@@ -33,6 +38,8 @@ export interface StoreParts {
   readonly codec: SessionCodec;
   readonly settings: StoreSettings;
   readonly ids: WriteIds;
+  /** Queues the sign-ins of each user, if they are limited: they would only reject each other. */
+  readonly signIns: WriteQueue;
 }
 
 /** How a save ended. */
@@ -53,8 +60,12 @@ export interface SaveOutcome {
 interface Content {
   readonly text: string;
   readonly lifetime: number;
+  /** The user of the session, if the store has the option `user` and the session a user. */
+  readonly user: UserForms | undefined;
   readonly keys: readonly string[];
 }
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** A step that writes. */
 type WriteStep = Extract<Step, { kind: "create" | "replace" }>;
@@ -84,6 +95,7 @@ export class SaveOperation {
   readonly #lifetime: number;
   readonly #activeAt: number;
   readonly #endsSession: boolean;
+  readonly #user: UserForms | undefined;
   readonly #id: string;
   /** The session as the request holds it, serialized. */
   #text = "";
@@ -106,6 +118,7 @@ export class SaveOperation {
     this.#lifetime = requestedLifetime(session, this.#times, tracked, now, settings);
     this.#activeAt = lastUse(this.#times, tracked, now);
     this.#endsSession = this.#lifetime <= 0 || isExpiryInPast(this.#times, tracked, now);
+    this.#user = this.#endsSession ? undefined : settings.users?.ofSession(session);
     this.#id = this.#endsSession ? ids.nextRemoval() : ids.next();
   }
 
@@ -149,6 +162,7 @@ export class SaveOperation {
       ownIds: [this.#id],
       inDoubt: this.#tracked.inDoubt,
       mayHaveTakenPlace: this.#mayHaveTakenPlace,
+      onlyUser: this.#tracked.onlyUser,
       conflict,
       lifetimes,
     };
@@ -197,17 +211,39 @@ export class SaveOperation {
   }
 
   #attempt(step: WriteStep): Awaitable<Attempt> {
-    return chain(this.#contentOf(step), content => this.#write(step, content));
+    return chain(this.#contentOf(step), content => {
+      const isLimited = this.#parts.settings.sessionLimit !== undefined && isSignIn(step, content);
+      return isLimited ? this.#signIn(step, content) : this.#write(step, content);
+    });
+  }
+
+  #signIn(step: WriteStep, content: Content): Awaitable<Attempt> {
+    const user = content.user as UserForms;
+    return this.#parts.signIns.run(user[0], this.#operation, () => this.#writeIfRoom(step, content, user));
+  }
+
+  /** Makes room and writes, again if another sign-in of the user was first. */
+  async #writeIfRoom(step: WriteStep, content: Content, user: UserForms): Promise<Attempt> {
+    const limit = this.#parts.settings.sessionLimit as SessionLimitOptions;
+    for (;;) {
+      this.#operation.throwIfAbandoned();
+      const token = await makeRoom(this.#parts, limit, user, this.#tracked.key, this.#operation);
+      const attempt = await this.#write(step, content, token);
+      if (attempt.result.written || attempt.result.listChanged !== true) return attempt;
+    }
   }
 
   /** What the step writes: what the request holds or, if others have written, the merged session. */
   #contentOf(step: WriteStep): Awaitable<Content> {
-    const own: Content = { text: this.#text, lifetime: this.#lifetime, keys: NONE };
-    if (step.kind === "create" || !step.merges) return own;
+    if (step.kind === "create" || !step.merges) return this.#own;
     const { stored, storedText } = this.#tracked;
     const baseText = step.baseText ?? this.#base.text;
     const isUnchanged = step.over.record.version === stored?.record.version && storedText === baseText;
-    return isUnchanged ? own : this.#merge(step.over.record, baseText);
+    return isUnchanged ? this.#own : this.#merge(step.over.record, baseText);
+  }
+
+  get #own(): Content {
+    return { text: this.#text, lifetime: this.#lifetime, user: this.#user, keys: NONE };
   }
 
   async #merge(over: StoredRecord, baseText: string | undefined): Promise<Content> {
@@ -215,7 +251,7 @@ export class SaveOperation {
     const expiry = shownExpiry(over, settings.now(), settings.lifetimes);
     const theirs = await codec.decode(this.#tracked.key, over, expiry);
     if (theirs === null) throw unreadableError(this.#tracked.origin);
-    if (theirs.text === baseText) return { text: this.#text, lifetime: this.#lifetime, keys: NONE };
+    if (theirs.text === baseText) return this.#own;
     const [base, mine] = await Promise.all([
       baseText === undefined ? undefined : codec.fieldsOf(baseText),
       codec.fieldsOf(this.#text),
@@ -226,8 +262,10 @@ export class SaveOperation {
       theirs.session as unknown as Fields,
       this.#setsExpiry,
     );
-    const lifetime = this.#mergedLifetime(session as unknown as SessionData, over);
-    return { text: await codec.serialize(session), lifetime, keys };
+    const merged = session as unknown as SessionData;
+    const lifetime = this.#mergedLifetime(merged, over);
+    const user = settings.users?.ofSession(merged);
+    return { text: await codec.serialize(session), lifetime, user, keys };
   }
 
   /** Whether the request changed the expiry of a cookie that has no `maxAge`. */
@@ -246,22 +284,29 @@ export class SaveOperation {
     return Math.max(1, lifetimeOf(session, times, settings.now(), settings.ttl));
   }
 
-  #write(step: WriteStep, content: Content): Awaitable<Attempt> {
+  /** @param listToken - of the user's list, if the write depends on it */
+  #write(step: WriteStep, content: Content, listToken?: unknown): Awaitable<Attempt> {
     const { backend, codec, settings, ids } = this.#parts;
     const { key, sid, seenAt } = this.#tracked;
     this.#operation.throwIfAbandoned();
     const now = settings.now();
     const over = step.over?.record;
     const isNew = step.kind === "create" || over === undefined;
-    const record: StoredRecord = {
+    const record: Writable<StoredRecord> = {
       data: codec.pack(key, sid, content.text),
       version: isNew ? createdVersion(this.#id, over) : ids.extend(over.version, this.#id),
       lifetime: content.lifetime,
       activeAt: Math.max(this.#activeAt, earliestOver(step)),
       createdAt: isNew ? seenAt : over.createdAt,
     };
+    const replaced = isNew ? undefined : over;
+    // A process without the option leaves the user as it is.
+    const user = settings.users === undefined ? replaced?.user : content.user?.[0];
+    if (user !== undefined) record.user = user;
     const condition = this.#conditionOf(step, record, now);
-    const write = { record, condition, deleteAt: deleteAtOf(record, settings.lifetimes) };
+    const entry = entryOf(replaced, record, this.#id, settings.lifetimes);
+    const deleteAt = deleteAtOf(record, settings.lifetimes);
+    const write = { record, condition, deleteAt, entry: entry && { ...entry, listToken } };
     const result = backend.write(key, write, this.#operation);
     if (!isPromise(result)) return { step, content, record, result };
     this.#sent();
@@ -276,9 +321,9 @@ export class SaveOperation {
   #conditionOf({ kind, over }: WriteStep, record: StoredRecord, now: number): WriteCondition {
     if (over === undefined) return IF_ABSENT;
     const { activeAt } = over.record;
-    if (kind === "create") return onVersionOf(over, activeAt, activeAt);
+    if (kind === "create") return ifVersion(over, activeAt, activeAt);
     const activeFrom = earliestActivity(over.record, now, GRACE_MS, this.#parts.settings.lifetimes);
-    return onVersionOf(over, activeFrom, record.activeAt);
+    return ifVersion(over, activeFrom, record.activeAt);
   }
 
   #sent(): void {
@@ -321,22 +366,13 @@ export class SaveOperation {
       if (step.kind === "done" || !isNeeded) return REMOVED;
       const record = tombstoneOver(step.over, tombstoneOf(this.#id, now));
       const condition =
-        step.over === undefined ? IF_ABSENT : onVersionOf(step.over, -MAX_TIME, record.activeAt - 1);
+        step.over === undefined ? IF_ABSENT : ifVersion(step.over, -MAX_TIME, record.activeAt - 1);
       const write = { record, condition, deleteAt: deleteAtOf(record, settings.lifetimes) };
       const result = await backend.write(key, write, this.#operation);
       if (result.written) return REMOVED;
       found = result.current;
     }
   }
-}
-
-/** The condition that this record is stored, last used within the range. */
-function onVersionOf(
-  { record: { version }, token }: FoundRecord,
-  activeFrom: number,
-  activeTo: number,
-): WriteCondition {
-  return { absent: false, version, activeFrom, activeTo, token };
 }
 
 /**
@@ -350,6 +386,12 @@ function earliestOver({ kind, over }: WriteStep): number {
 
 function isTombstoneOf(found: Found | undefined, id: string): boolean {
   return found !== undefined && found.record !== UNREADABLE && found.record.version === id;
+}
+
+/** Whether the write gives the session a user that it does not have. */
+function isSignIn({ kind, over }: WriteStep, { user }: Content): boolean {
+  if (user === undefined) return false;
+  return kind === "create" || over.record.user === undefined || !user.includes(over.record.user);
 }
 
 function reasonOf(step: WriteStep, { keys }: Content): SaveOutcome["reason"] {

@@ -57,6 +57,8 @@ export class TrackedSession {
   lifetime: number | undefined;
   shownExpires: number | undefined;
   inDoubt = NONE;
+  /** A save is none of this session's business if it has another user by now. For changes by an administrator. */
+  onlyUser: string | undefined;
 
   constructor(sid: string, key: string, origin: Origin, seenAt: number) {
     this.sid = sid;

@@ -3,7 +3,7 @@ import { type Awaitable, type FoundRecord, isPromise } from "../record.js";
 
 /** What a write of a session leaves stored, if it is known. */
 interface Written {
-  readonly stored: FoundRecord | undefined;
+  readonly stored?: FoundRecord | undefined;
 }
 
 interface PendingWrite {
@@ -23,7 +23,7 @@ export class WriteQueue {
    *
    * @param write - gets what the previous write has stored
    */
-  run<T extends Written | undefined>(
+  run<T extends object | undefined>(
     key: string,
     operation: Operation,
     write: (latest?: FoundRecord) => Awaitable<T>,
@@ -33,7 +33,7 @@ export class WriteQueue {
     return isPromise(outcome) ? this.#enqueue(key, operation, outcome) : outcome;
   }
 
-  #enqueue<T extends Written | undefined>(
+  #enqueue<T extends object | undefined>(
     key: string,
     operation: Operation,
     outcome: PromiseLike<T>,

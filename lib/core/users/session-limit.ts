@@ -1,0 +1,75 @@
+import { inspect } from "node:util";
+import { StoreError } from "../../errors.js";
+import { hasEnded } from "../expiry.js";
+import type { Operation } from "../operation.js";
+import { rules, secretRule, typeName } from "../options.js";
+import type { StoreParts } from "../save/save.js";
+import { endSession } from "./end-session.js";
+import type { UserForms } from "./user-ids.js";
+import { possibleSessionsOf, readList } from "./user-list.js";
+
+/** The option `maxSessionsPerUser`. */
+export interface SessionLimitOptions {
+  /** The most sessions that a user has at the same time. */
+  max: number;
+  /**
+   * What happens to a sign-in beyond: `"reject"` fails the save with `ERR_TOO_MANY_SESSIONS`, `"end-oldest"` destroys the
+   * sessions that were created first. @defaultValue `"end-oldest"`
+   */
+  onExceeded?: "reject" | "end-oldest" | undefined;
+}
+
+export const sessionLimitRule = secretRule(
+  limitProblem,
+  'an object { max, onExceeded? } with a positive integer, and "reject" or "end-oldest"',
+);
+
+function limitProblem(value: unknown): string | undefined {
+  if (typeof value !== "object" || value === null) return `it is ${typeName(value)}`;
+  const { max, onExceeded, ...others } = value as SessionLimitOptions;
+  if (!rules.positiveInteger.test(max)) return `\`max\` is ${inspect(max, { depth: -1 })}`;
+  if (onExceeded !== undefined && onExceeded !== "reject" && onExceeded !== "end-oldest") {
+    return `\`onExceeded\` is ${inspect(onExceeded, { depth: -1 })}`;
+  }
+  const [unknown] = Object.keys(others);
+  return unknown === undefined ? undefined : `it has \`${unknown}\``;
+}
+
+/**
+ * Makes room for the sign-in of a user. Returns the token of the list that was read: a write that depends on it is
+ * rejected if another sign-in was first.
+ *
+ * A session that has ended but can still be saved by a slow request counts, or the limit could be exceeded.
+ *
+ * @param key - the key of the session that signs in, which does not count
+ * @throws StoreError `ERR_TOO_MANY_SESSIONS`
+ */
+export async function makeRoom(
+  parts: StoreParts,
+  { max, onExceeded = "end-oldest" }: SessionLimitOptions,
+  user: UserForms,
+  key: string,
+  operation: Operation,
+): Promise<unknown> {
+  const { settings } = parts;
+  const { entries, token } = await readList(parts, user, operation);
+  const others = possibleSessionsOf(entries, settings).filter(session => session.key !== key);
+  const excess = others.length - max + 1;
+  if (excess <= 0) return token;
+  if (onExceeded === "reject") {
+    throw new StoreError(
+      "ERR_TOO_MANY_SESSIONS",
+      `The user has ${others.length} sessions, and \`maxSessionsPerUser.max\` is ${max}: end one of them first (\`findByUser\`, \`destroyByHandle\`).`,
+    );
+  }
+  const now = settings.now();
+  const isEnded = (session: (typeof others)[number]) =>
+    hasEnded(session.found.record, now, settings.lifetimes);
+  const oldestFirst = others.sort(
+    (a, b) => Number(isEnded(b)) - Number(isEnded(a)) || a.found.record.createdAt - b.found.record.createdAt,
+  );
+  await Promise.all(
+    oldestFirst.slice(0, excess).map(each => endSession(parts, each.key, each.found, operation)),
+  );
+  return token;
+}

@@ -1,0 +1,67 @@
+import { isGone } from "../expiry.js";
+import type { Operation } from "../operation.js";
+import { type FoundRecord, isSession, UNREADABLE, type UserSession } from "../record.js";
+import type { StoreParts } from "../save/save.js";
+import type { StoreSettings } from "../store-options.js";
+import type { UserForms } from "./user-ids.js";
+
+/** An entry, and the form of the user in whose list it is. */
+export interface ListedEntry extends UserSession {
+  readonly user: string;
+}
+
+/** An entry whose session is stored, and not past saving. */
+export interface PossibleSession extends ListedEntry {
+  readonly found: FoundRecord;
+}
+
+/** The entries of a user, in all forms, and the token of the list of the current form. */
+export async function readList(
+  { backend }: StoreParts,
+  forms: UserForms,
+  operation: Operation,
+): Promise<{ entries: ListedEntry[]; token: unknown }> {
+  const lists = await Promise.all(forms.map(user => backend.listUser(user, operation)));
+  const entries = lists.flatMap(({ sessions }, index) =>
+    sessions.map(session => ({ ...session, user: forms[index] as string })),
+  );
+  return { entries, token: lists[0]?.token };
+}
+
+/** The sessions that are live or may be saved again by a slow request, each of them once. */
+export function possibleSessionsOf(
+  entries: readonly ListedEntry[],
+  settings: StoreSettings,
+): PossibleSession[] {
+  const now = settings.now();
+  const byKey = new Map<string, PossibleSession>();
+  for (const entry of entries) if (isPossible(entry, now, settings)) byKey.set(entry.key, entry);
+  return [...byKey.values()];
+}
+
+/** The entries that lead to no session of this user and never will again. What cannot be read may be a session. */
+export function garbageOf(entries: readonly ListedEntry[], settings: StoreSettings): ListedEntry[] {
+  const now = settings.now();
+  return entries.filter(entry => entry.found?.record !== UNREADABLE && !isPossible(entry, now, settings));
+}
+
+/** Removes entries. They are garbage, which does no harm if it stays: a failure is not the caller's concern. */
+export async function removeEntries(
+  { backend }: StoreParts,
+  entries: readonly ListedEntry[],
+  operation: Operation,
+): Promise<void> {
+  for (const user of new Set(entries.map(entry => entry.user))) {
+    const own = entries.filter(entry => entry.user === user);
+    try {
+      await backend.removeEntries(user, own, operation);
+    } catch {
+      // The next listing tries again.
+    }
+  }
+}
+
+function isPossible(entry: ListedEntry, now: number, { lifetimes }: StoreSettings): entry is PossibleSession {
+  const { found, user } = entry;
+  return isSession(found) && found.record.user === user && !isGone(found.record, now, lifetimes);
+}
