@@ -11,5 +11,10 @@ beforeAll(async () => {
 afterAll(() => client.destroy());
 
 describe("the Redis store of examples/custom-store", () => {
-  storeConformance({ describe, it, createStore: options => new RedisStore({ ...options, client }) });
+  storeConformance({
+    describe,
+    it,
+    createStore: options => new RedisStore({ ...options, client }),
+    capabilities: { users: true },
+  });
 });

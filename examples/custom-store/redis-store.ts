@@ -9,42 +9,21 @@ import {
   type ScannedRecord,
   type StoreOptions,
   UNREADABLE,
+  type UserEntry,
+  type UserList,
+  type UserSession,
   type WriteResult,
 } from "express-session-stores";
 
+import { REMOVE, TOUCH, WRITE } from "./redis-scripts.js";
+
+type Values = readonly (string | number)[];
+
 /*
- * A fifth backend: each record is a Redis hash. A condition and the write that depends on it are one Lua script, which
- * Redis runs atomically. Redis' own expiry deletes the records.
+ * A fifth backend: each record is a Redis hash. A condition and the write that depends on it are one Lua script. Redis'
+ * own expiry deletes the records. The list of a user is a hash too: the keys of the sessions by the ids of the entries,
+ * and a count of the entries that were added.
  */
-
-const PUT = `
-  redis.call("DEL", KEYS[1])
-  redis.call("HSET", KEYS[1], unpack(ARGV, 5))
-  redis.call("PEXPIREAT", KEYS[1], ARGV[1])`;
-
-const WRITE = `
-  local type = redis.call("TYPE", KEYS[1]).ok
-  if ARGV[2] == "" and type ~= "none" or ARGV[2] ~= "" and type ~= "hash" then return 0 end
-  if type == "hash" then
-    local stored = redis.call("HMGET", KEYS[1], "version", "activeAt")
-    local activeAt = tonumber(stored[2])
-    if stored[1] ~= ARGV[2] or activeAt < tonumber(ARGV[3]) or activeAt > tonumber(ARGV[4]) then return 0 end
-  end ${PUT} return 1`;
-
-const TOUCH = `
-  if redis.call("TYPE", KEYS[1]).ok ~= "hash" then return 0 end
-  local stored = redis.call("HMGET", KEYS[1], "lifetime", "createdAt", "activeAt")
-  if stored[1] ~= ARGV[2] or ARGV[5] ~= "" and stored[2] ~= ARGV[5] then return 0 end
-  if tonumber(stored[3]) < tonumber(ARGV[3]) or tonumber(stored[3]) >= tonumber(ARGV[4]) then return 0 end
-  redis.call("HSET", KEYS[1], "activeAt", ARGV[4])
-  redis.call("PEXPIREAT", KEYS[1], ARGV[1])
-  return 1`;
-
-const REMOVE = `
-  local stored = redis.call("TYPE", KEYS[1]).ok == "hash" and redis.call("HMGET", KEYS[1], "version", "activeAt") or {}
-  if stored[1] and string.find(stored[1], ARGV[2], 1, true) then return 0 end ${PUT}
-  if tonumber(stored[2]) then redis.call("HSET", KEYS[1], "activeAt", math.max(stored[2] + 1, ARGV[3])) end
-  return 1`;
 
 export class RedisStore extends AbstractStore {
   readonly #client: RedisClientType;
@@ -62,18 +41,38 @@ export class RedisStore extends AbstractStore {
     return { record: recordOf({ ...fields, lifetime, activeAt, createdAt }) };
   }
 
-  protected override _write(key: string, { record, condition, deleteAt }: RecordWrite): Promise<WriteResult> {
+  protected override _write(key: string, write: RecordWrite): Promise<WriteResult> {
+    const { record, condition, deleteAt, entry } = write;
     const { version = "", activeFrom = 0, activeTo = 0 } = condition.absent ? {} : condition;
-    return this.#run(WRITE, key, [deleteAt, version, activeFrom, activeTo, ...Object.entries(record).flat()]);
+    return this.#run(
+      WRITE,
+      key,
+      [deleteAt, version, activeFrom, activeTo],
+      Object.entries(record).flat(),
+      entry,
+    );
   }
 
   protected override _touch(key: string, touch: ActivityUpdate): Promise<WriteResult> {
-    const { deleteAt, lifetime, activeFrom, activeAt, createdAt = "" } = touch;
-    return this.#run(TOUCH, key, [deleteAt, lifetime, activeFrom, activeAt, createdAt]);
+    const { deleteAt, lifetime, activeFrom, activeAt, createdAt = "", entry } = touch;
+    return this.#run(TOUCH, key, [deleteAt, lifetime, activeFrom, activeAt], [createdAt], entry);
   }
 
   protected override async _remove(key: string, { tombstone, id, deleteAt }: Removal): Promise<void> {
-    await this.#run(REMOVE, key, [deleteAt, id, tombstone.activeAt, 0, ...Object.entries(tombstone).flat()]);
+    await this.#run(REMOVE, key, [deleteAt, id, tombstone.activeAt, 0], Object.entries(tombstone).flat());
+  }
+
+  protected override async _listUser(user: string): Promise<UserList> {
+    const { added = "0", ...entries } = await this.#client.hGetAll(this._userKey(user));
+    const sessions = Object.entries(entries).map(async ([entryId, key]) => {
+      return { key, entryId, found: await this._read(key) };
+    });
+    return { sessions: await Promise.all(sessions), token: added };
+  }
+
+  protected override async _removeEntries(user: string, entries: readonly UserSession[]): Promise<void> {
+    const ids = entries.map(({ entryId }) => entryId);
+    if (ids.length > 0) await this.#client.hDel(this._userKey(user), ids);
   }
 
   protected override async *_scan(start: string): AsyncGenerator<ScannedRecord[]> {
@@ -86,9 +85,19 @@ export class RedisStore extends AbstractStore {
     }
   }
 
-  async #run(script: string, key: string, values: (string | number)[]): Promise<WriteResult> {
-    const written = await this.#client.eval(script, { keys: [key], arguments: values.map(String) });
-    return written === 1 ? { written: true } : { written: false, current: await this._read(key) };
+  async #run(
+    script: string,
+    key: string,
+    head: Values,
+    tail: Values,
+    entry?: UserEntry,
+  ): Promise<WriteResult> {
+    const { user, id = "", deleteAt = 0, listToken = "" } = entry ?? {};
+    const keys = user === undefined ? [key] : [key, this._userKey(user)];
+    const values = [...head, id, deleteAt, String(listToken), ...tail].map(String);
+    const result = await this.#client.eval(script, { keys, arguments: values });
+    if (result === 1) return { written: true };
+    return { written: false, current: await this._read(key), listChanged: result === 2 };
   }
 }
 
