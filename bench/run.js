@@ -12,7 +12,18 @@ import { machine, versionsOf } from "./lib/machine.js";
 import { publish } from "./lib/publish.js";
 import { targetTable } from "./lib/targets.js";
 
-const PARTS = ["operations", "http", "listings", "cleanup", "heap", "costs", "burst", "cold", "allocations"];
+const PARTS = [
+  "operations",
+  "http",
+  "listings",
+  "cleanup",
+  "heap",
+  "costs",
+  "burst",
+  "cold",
+  "allocations",
+  "users",
+];
 const KINDS = ["memory", "file", "dynamodb", "etcd"];
 const RESULTS = join(import.meta.dirname, "results");
 
