@@ -2,7 +2,6 @@ import type { Etcd3, ICompare, IKeyValue, IRequestOp, ITxnRequest, ITxnResponse 
 import type { Operation } from "../core/operation.js";
 import type { Awaitable } from "../core/record.js";
 import { StoreError, tooLarge } from "../errors.js";
-import { runInBackground } from "../support/background.js";
 import { type Batchable, Batcher } from "../support/batcher.js";
 import { AttemptDeadlines } from "./attempt-deadline.js";
 import { isPerOperationError, isRequestTooLarge } from "./errors.js";
@@ -60,8 +59,10 @@ interface QueuedRead extends Batchable {
   readonly operation: Operation;
 }
 
-interface QueuedWrite extends QueuedRead {
-  /** If this holds, the request is done. */
+interface QueuedWrite extends Batchable {
+  readonly operation: Operation;
+  readonly requests: IRequestOp[];
+  /** If this holds, the requests are done. */
   readonly compare: ICompare;
   /** The write in a transaction of its own, which also decides whatever `compare` does not. */
   readonly txn: ITxnRequest;
@@ -106,13 +107,12 @@ export class Transactions {
   /** @throws StoreError if the value is too large for etcd's default limit */
   write(write: Write): Promise<WriteOutcome> {
     const bytes = write.value?.length ?? 0;
-    const size = write.key.length + bytes + REQUEST_OVERHEAD_BYTES;
+    const { entry } = write;
+    const entryBytes = entry === undefined ? 0 : entry.key.length + entry.value.length;
+    const size = write.key.length + bytes + entryBytes + REQUEST_OVERHEAD_BYTES;
     if (size > MAX_REQUEST_BYTES) throw tooLarge(bytes, MAX_REQUEST_BYTES, "etcd's limit for a request");
     this.#responseSize.observe(bytes);
-    const item = queued(write, size);
-    if (write.entry === undefined) return this.#writes.add(item) as Promise<WriteOutcome>;
-    // Alone: etcd compares before it writes, so that two sign-ins in one transaction would not see each other.
-    return runInBackground(() => this.#sendWrites([item])).then(([outcome]) => outcome as WriteOutcome);
+    return this.#writes.add(queued(write, size)) as Promise<WriteOutcome>;
   }
 
   /** An unconditional delete. Unlike transactions, a full database takes it. */
@@ -158,7 +158,7 @@ export class Transactions {
   async #sendTogether(writes: QueuedWrite[]): Promise<Awaitable<WriteOutcome>[]> {
     const together = {
       compare: writes.map(({ compare }) => compare),
-      success: writes.map(({ request }) => request),
+      success: writes.flatMap(({ requests }) => requests),
     };
     const { succeeded, header } = await this.#txn(together, writes);
     const { revision } = header;
@@ -225,6 +225,7 @@ function queued(
   const keyBytes = Buffer.from(key);
   const request: IRequestOp =
     value === undefined ? deleteOf(keyBytes) : { request_put: { key: keyBytes, value, lease } };
+  const requests = entry === undefined ? [request] : [request, putOf(entry)];
   const succeedsIfDone = removalId === undefined;
   const compare: ICompare = succeedsIfDone
     ? { key: keyBytes, target: "Mod", result: "Equal", mod_revision: revision }
@@ -232,11 +233,14 @@ function queued(
   const txn = succeedsIfDone
     ? {
         compare: [compare, ...(entry?.list ? [isUnchanged(entry.list)] : [])],
-        success: [request, ...(entry ? [putOf(entry)] : [])],
+        success: requests,
         failure: [rangeOf(keyBytes)],
       }
-    : { compare: isRemovedBy(keyBytes, removalId), failure: [request] };
-  return { key, size, request, compare, txn, succeedsIfDone, operation, isRetried: false };
+    : { compare: isRemovedBy(keyBytes, removalId), failure: requests };
+  // etcd compares before it writes: two sign-ins in one transaction would not see each other.
+  const isAlone = entry?.list !== undefined;
+  const weight = requests.length;
+  return { key, size, requests, compare, txn, weight, isAlone, succeedsIfDone, operation, isRetried: false };
 }
 
 function putOf({ key, value, lease }: EntryPut): IRequestOp {

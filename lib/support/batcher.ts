@@ -5,6 +5,10 @@ export interface Batchable {
   readonly key: string;
   /** Bytes that it adds to a request. */
   readonly size: number;
+  /** How many of the items of a request it counts for. @defaultValue `1` */
+  readonly weight?: number;
+  /** Whether it is sent in a request of its own. */
+  readonly isAlone?: boolean;
   /** An abandoned operation is not sent, and its promise is rejected. */
   readonly operation: { readonly isAbandoned: boolean };
 }
@@ -26,7 +30,7 @@ export interface BatcherOptions<Item, Result> {
 
 interface Queued<Item, Result> {
   readonly item: Item;
-  /** Set when its batch was rejected, perhaps because of this item. */
+  /** Also set when its batch was rejected, perhaps because of this item. */
   readonly sendAlone: boolean;
   resolve(result: Result): void;
   reject(error: unknown): void;
@@ -52,7 +56,7 @@ export class Batcher<Item extends Batchable, Result> {
 
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ item, sendAlone: false, resolve, reject });
+      this.#queue.push({ item, sendAlone: item.isAlone ?? false, resolve, reject });
       // An idle batcher adds no turn of the event loop to the latency. A busy one waits for the end of this turn, in
       // which the callers that a response has just resumed add their next operations.
       this.#schedule(this.#inFlight === 0 ? process.nextTick : setImmediate);
@@ -82,20 +86,23 @@ export class Batcher<Item extends Batchable, Result> {
     // A later item must not overtake an earlier one of the same key.
     const keysLeft = new Set<string>();
     let bytes = 0;
+    let count = 0;
     let next = 0;
-    for (; next < this.#queue.length && batch.length < maxItems; next++) {
+    for (; next < this.#queue.length && count < maxItems; next++) {
       const queued = this.#queue[next] as Queued<Item, Result>;
-      const { key, size, operation } = queued.item;
+      const { key, size, weight = 1, operation } = queued.item;
       if (operation.isAbandoned) {
         // The caller has its error already. This rejection releases what is held for the time of the request.
         queued.reject(new Error("The operation was cancelled before it was sent"));
         continue;
       }
-      const fits = !queued.sendAlone && !batch[0]?.sendAlone && bytes + size <= maxBytes;
+      const hasRoom = bytes + size <= maxBytes && count + weight <= maxItems;
+      const fits = !queued.sendAlone && !batch[0]?.sendAlone && hasRoom;
       const isBlocked = !allowSameKey && (this.#keysInFlight.has(key) || keysLeft.has(key));
       if ((fits || batch.length === 0) && !isBlocked) {
         batch.push(queued);
         bytes += size;
+        count += weight;
         if (!allowSameKey) this.#keysInFlight.add(key);
       } else {
         left.push(queued);
