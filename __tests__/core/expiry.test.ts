@@ -19,6 +19,7 @@ const MINUTE = 60_000;
 const policy = (changes: Partial<LifetimePolicy> = {}): LifetimePolicy => ({
   touchAfterMs: 0,
   absoluteTimeoutMs: undefined,
+  tombstoneMs: 3_600_000,
   ...changes,
 });
 

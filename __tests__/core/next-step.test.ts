@@ -8,7 +8,11 @@ import type { ConflictPolicy } from "../../lib/index.js";
 const NOW = Date.UTC(2026, 0, 1);
 const HOUR = 3600_000;
 
-const lifetimes: LifetimePolicy = { touchAfterMs: 1000, absoluteTimeoutMs: undefined };
+const lifetimes: LifetimePolicy = {
+  touchAfterMs: 1000,
+  absoluteTimeoutMs: undefined,
+  tombstoneMs: 3_600_000,
+};
 
 /** Another process and this one. */
 const [others, ours] = [new WriteIds(), new WriteIds()];
@@ -95,27 +99,47 @@ type Expected = string | Record<ConflictPolicy, string>;
 
 /** What each kind of session object does about each state. */
 const table: Record<State, Record<Origin, Expected>> = {
-  nothing: { loaded: "gone", new: "create", copy: "create", plain: "create" },
-  unreadable: { loaded: "unreadable", new: "unreadable", copy: "unreadable", plain: "unreadable" },
-  tombstone: { loaded: "gone", new: "create over it", copy: "gone", plain: "create over it" },
-  same: { loaded: SAME, new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
-  touched: { loaded: SAME, new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
-  changed: { loaded: CHANGE, new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
-  recreated: { loaded: "gone", new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
-  "recreated over the tombstone": { loaded: "gone", new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
-  own: { loaded: "done", new: "done", copy: "done", plain: "done" },
-  "own, changed by others": { loaded: "done", new: "done", copy: "done", plain: "done" },
-  "ended less than the grace period ago": { loaded: SAME, new: UNKNOWN, copy: UNKNOWN, plain: PLAIN },
+  nothing: { loaded: "gone", new: "create", copy: "create", moved: "create", plain: "create" },
+  unreadable: {
+    loaded: "unreadable",
+    new: "unreadable",
+    copy: "unreadable",
+    moved: "unreadable",
+    plain: "unreadable",
+  },
+  tombstone: { loaded: "gone", new: "create over it", copy: "gone", moved: "gone", plain: "create over it" },
+  same: { loaded: SAME, new: UNKNOWN, copy: UNKNOWN, moved: "gone", plain: PLAIN },
+  touched: { loaded: SAME, new: UNKNOWN, copy: UNKNOWN, moved: "gone", plain: PLAIN },
+  changed: { loaded: CHANGE, new: UNKNOWN, copy: UNKNOWN, moved: "gone", plain: PLAIN },
+  recreated: { loaded: "gone", new: UNKNOWN, copy: UNKNOWN, moved: "gone", plain: PLAIN },
+  "recreated over the tombstone": {
+    loaded: "gone",
+    new: UNKNOWN,
+    copy: UNKNOWN,
+    moved: "gone",
+    plain: PLAIN,
+  },
+  own: { loaded: "done", new: "done", copy: "done", moved: "done", plain: "done" },
+  "own, changed by others": { loaded: "done", new: "done", copy: "done", moved: "done", plain: "done" },
+  "ended less than the grace period ago": {
+    loaded: SAME,
+    new: UNKNOWN,
+    copy: UNKNOWN,
+    moved: "gone",
+    plain: PLAIN,
+  },
   "ended a grace period ago": {
     loaded: "gone",
     new: "create over it",
     copy: "gone",
+    moved: "create over it",
     plain: "create over it",
   },
   "changed, ended long ago": {
     loaded: "gone",
     new: "create over it",
     copy: "gone",
+    moved: "create over it",
     plain: "create over it",
   },
 };

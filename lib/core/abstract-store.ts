@@ -33,6 +33,7 @@ import { assertSession, originOf, withoutListedId } from "./save/session-objects
 import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
 import { WriteIds } from "./save/write-ids.js";
 import { WriteQueue } from "./save/write-queue.js";
+import type { Peeked, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
@@ -47,6 +48,9 @@ export interface DestroyByUserOptions extends CallOptions {
 
 /** A session as `all()` lists it. */
 export type ListedSession = SessionData & { id: string };
+
+/** For the package's own code. */
+export let internalsOf: (store: AbstractStore) => StoreInternals;
 
 /**
  * The contract of the stores. The public methods speak of sessions. A backend implements the primitives at the end of
@@ -65,6 +69,10 @@ export abstract class AbstractStore extends Store {
 
   /** Begins every key, as it was given. */
   readonly prefix: string;
+
+  static {
+    internalsOf = store => store.#internals();
+  }
 
   readonly #settings: StoreSettings;
   readonly #keys: SessionKeys;
@@ -471,6 +479,71 @@ export abstract class AbstractStore extends Store {
     const operation = this.#calls.operation(signal);
     const check = () => this.#calls.assertOpen();
     for await (const { sid, session } of this.#listings.entries(operation, check)) yield [sid, session];
+  }
+
+  #internals(): StoreInternals {
+    const run = <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
+      this.#calls.assertOpen();
+      const operation = this.#calls.operation(undefined);
+      return this.#calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
+    };
+    const outcomeOf = async (operation: Operation, work: Awaitable<unknown>) => {
+      await work;
+      return operation.outcome as Outcome;
+    };
+    return {
+      timeoutMs: this.#settings.timeoutMs,
+      prefix: this.prefix,
+      peek: sid => run(operation => this.#peek(sid, operation)),
+      save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
+      touch: (sid, session) => run(operation => outcomeOf(operation, this.#touch(sid, session, operation))),
+      adopt: (sid, session, peeked) => this.#adopt(sid, session, peeked),
+      carryOver: (from, to) => this.#tracker.carryOver(from, to),
+      insert: (sid, session) => run(operation => this.#insert(sid, session, operation)),
+      keepTombstones: ms => {
+        this.#settings.lifetimes.tombstoneMs = ms;
+      },
+      sidHash: sid => this.#keys.sidHash(sid),
+      publicId: sid => this.#keys.publicIdOf(sid),
+      now: () => this.#settings.now(),
+      isUserOf: (session, user) => {
+        const [form] = this.#settings.users?.ofArgument(user) ?? [];
+        return form !== undefined && this.#settings.users?.ofSession(session)?.[0] === form;
+      },
+    };
+  }
+
+  async #peek(sid: string, operation: Operation): Promise<Peeked> {
+    const key = this.#keys.keyOf(sid);
+    const found = await this.#parts.backend.read(key, operation);
+    if (found === undefined) return { state: "absent" };
+    const session = await this.#toSession(sid, key, found);
+    if (session !== null) return { state: "live", session, version: (found as FoundRecord).record.version };
+    if (found.record === UNREADABLE) return { state: "unreadable" };
+    if (isTombstone(found.record)) return { state: "destroyed" };
+    return {
+      state: hasEnded(found.record, this.#settings.now(), this.#settings.lifetimes) ? "ended" : "unreadable",
+    };
+  }
+
+  #adopt(sid: string, session: SessionData, peeked: Peeked): void {
+    if (peeked.state === "live") {
+      this.#tracker.carryOver(peeked.session, session);
+      return;
+    }
+    const origin = peeked.state === "absent" ? "copy" : "moved";
+    this.#tracker.track(
+      session,
+      new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()),
+    );
+  }
+
+  async #insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {
+    assertSession(session);
+    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), "moved", this.#settings.now());
+    const save = new SaveOperation(this.#parts, operation, tracked, session);
+    const { reason } = await this.#writes.run(tracked.key, operation, latest => save.run(latest));
+    return reason === "written";
   }
 
   /** For backends with methods of their own. @throws StoreError `ERR_STORE_CLOSED` */

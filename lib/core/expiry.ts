@@ -5,12 +5,14 @@ export interface LifetimePolicy {
   /** `undefined`: the smaller of 60 s and 5 % of the session's lifetime. */
   touchAfterMs: number | undefined;
   absoluteTimeoutMs: number | undefined;
+  /** How long a tombstone stays. */
+  tombstoneMs: number;
 }
 
 /** How long an ended session can still be saved by a request that was running when it ended. */
 export const GRACE_MS = 60_000;
 
-/** How long a tombstone stays. A repeated request that arrives later than this is not guarded against. */
+/** How long a tombstone stays at least. A repeated request that arrives later than this is not guarded against. */
 export const TOMBSTONE_MS = 60 * 60_000;
 
 const MAX_AUTO_TOUCH_AFTER_MS = 60_000;
@@ -76,5 +78,5 @@ export function earliestActivity(
 
 /** When the backend may delete the record. */
 export function deleteAtOf(record: StoredRecord, policy: LifetimePolicy): number {
-  return isTombstone(record) ? record.createdAt + TOMBSTONE_MS : endOf(record, policy) + GRACE_MS;
+  return isTombstone(record) ? record.createdAt + policy.tombstoneMs : endOf(record, policy) + GRACE_MS;
 }

@@ -1,7 +1,7 @@
 import type { Serializer } from "./codec.js";
 import type { Ttl } from "./cookie.js";
 import { Encryption, type EncryptionOptions, encryptionRule } from "./encryption.js";
-import type { LifetimePolicy } from "./expiry.js";
+import { type LifetimePolicy, TOMBSTONE_MS } from "./expiry.js";
 import { type HashIdsOptions, hashIdsRule } from "./hashed-ids.js";
 import { MAX_PREFIX_BYTES } from "./keys.js";
 import { checkOptions, type Rule, rules } from "./options.js";
@@ -152,6 +152,7 @@ export function settingsOf(
       // Without touches none is skipped.
       touchAfterMs: disableTouch ? 0 : inMilliseconds(options.touchAfter ?? touchAfter),
       absoluteTimeoutMs: inMilliseconds(options.absoluteTimeout),
+      tombstoneMs: TOMBSTONE_MS,
     },
     conflict: options.conflict ?? "merge",
     disableTouch,

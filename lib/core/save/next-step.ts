@@ -71,7 +71,7 @@ export function nextStep(save: SaveFacts, found: Found | undefined, now: number)
  * earlier attempt of this save may have taken place, and may be what was removed.
  */
 function overTombstone(save: SaveFacts, over: FoundRecord): Step {
-  const isKnown = save.origin === "loaded" || save.origin === "copy";
+  const isKnown = save.origin === "loaded" || save.origin === "copy" || save.origin === "moved";
   const mayBeOwn = save.mayHaveTakenPlace && save.seenAt <= over.record.createdAt + GRACE_MS;
   return isKnown || mayBeOwn ? GONE : { kind: "create", over };
 }
@@ -79,6 +79,7 @@ function overTombstone(save: SaveFacts, over: FoundRecord): Step {
 function overRecord(save: SaveFacts, over: FoundRecord): Step {
   const { origin, known, conflict, inDoubt } = save;
   const { version } = over.record;
+  if (origin === "moved") return GONE;
   const merges = conflict === "merge";
   const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
   if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;

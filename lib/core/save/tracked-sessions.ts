@@ -9,9 +9,10 @@ import { objectNotes } from "./object-notes.js";
  * - `loaded`: it was loaded from the store, or has been saved;
  * - `new`: a request's `Session` that has not been saved;
  * - `copy`: a copy of a `Session` that the store does not know;
+ * - `moved`: a session of another store, for a key under which no live session is;
  * - `plain`: data that somebody else put together.
  */
-export type Origin = "loaded" | "new" | "copy" | "plain";
+export type Origin = "loaded" | "new" | "copy" | "moved" | "plain";
 
 /** A write whose response has not arrived. */
 export interface InDoubtWrite {

@@ -1,0 +1,36 @@
+import type { SessionData } from "express-session";
+import type { Outcome } from "./diagnostics.js";
+
+/** What is stored under a sid, for code that must tell a session that was never there from one that was destroyed. */
+export type Peeked =
+  | { readonly state: "absent" | "destroyed" | "ended" | "unreadable" }
+  /** The session is tracked, as one that `get` returns. `version` changes with each save. */
+  | { readonly state: "live"; readonly session: SessionData; readonly version: string };
+
+/** What the package's own code may do with a store, besides the methods that applications call. */
+export interface StoreInternals {
+  readonly timeoutMs: number;
+  readonly prefix: string;
+  peek(sid: string): Promise<Peeked>;
+  /** Saves as `set` does. Resolves with the outcome: `gone` if the session was destroyed or has ended. */
+  save(sid: string, session: SessionData): Promise<Outcome>;
+  /** As `touch`. Resolves with the outcome. */
+  touch(sid: string, session: SessionData): Promise<Outcome>;
+  /**
+   * Takes a session that comes from elsewhere for the one that was peeked at: its next save replaces that, and is
+   * refused if the session is destroyed in between.
+   */
+  adopt(sid: string, session: SessionData, peeked: Peeked): void;
+  /** Knows of one object what it knows of another. */
+  carryOver(from: SessionData, to: SessionData): void;
+  /** Stores a session, with the time of use that its cookie shows, if nothing is stored under its sid: no tombstone either. */
+  insert(sid: string, session: SessionData): Promise<boolean>;
+  /** Tombstones of this store object stay for so long from now on. */
+  keepTombstones(ms: number): void;
+  sidHash(sid: string): string;
+  /** What listings show for a sid. */
+  publicId(sid: string): string;
+  now(): number;
+  /** Whether the option `user` gives this user for a session. @throws TypeError for what is no user */
+  isUserOf(session: SessionData, user: unknown): boolean;
+}

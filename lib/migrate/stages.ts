@@ -1,0 +1,203 @@
+import type { SessionData } from "express-session";
+import type { Peeked, StoreInternals } from "../core/store-internals.js";
+import { differingKeys } from "./differing-keys.js";
+import type { OldStore } from "./old-store.js";
+
+/**
+ * Which store is read and written. The stages are passed in this order, or back. Neighbors may run side by side.
+ *
+ * - `"from"`: the old store alone. Sign-outs leave a tombstone in the new one.
+ * - `"from-first"`: the old store is read, both are written.
+ * - `"to-first"`: the new store is read, and what is missing is moved from the old one. Both are written.
+ * - `"to"`: the new store alone.
+ */
+export type Stage = "from" | "from-first" | "to-first" | "to";
+
+export const STAGES: readonly Stage[] = ["from", "from-first", "to-first", "to"];
+
+/** What a stage notes of a session. */
+export interface StageEvents {
+  moved(sid: string): void;
+  /** The values of these keys differ between the stores. */
+  mismatch(sid: string, keys: string[]): void;
+  readFrom(sid: string, store: "from" | "to"): void;
+}
+
+/** What a migrating store does in one stage. */
+export interface StageOperations {
+  get(sid: string): Promise<SessionData | null>;
+  set(sid: string, session: SessionData): Promise<void>;
+  touch(sid: string, session: SessionData): Promise<void>;
+  destroy(sid: string): Promise<void>;
+}
+
+/** The two stores, and whom to tell. */
+export interface Migration {
+  readonly from: OldStore;
+  readonly to: StoreInternals & { destroy(sid: string): Promise<void> };
+  readonly events: StageEvents;
+}
+
+export function operationsOf(stage: Stage, migration: Migration): StageOperations {
+  switch (stage) {
+    case "from":
+      return new FromStage(migration);
+    case "from-first":
+      return new FromFirstStage(migration);
+    case "to-first":
+      return new ToFirstStage(migration);
+    case "to":
+      return new ToStage(migration);
+  }
+}
+
+class FromStage implements StageOperations {
+  protected readonly from: OldStore;
+  protected readonly to: Migration["to"];
+  protected readonly events: StageEvents;
+
+  constructor({ from, to, events }: Migration) {
+    this.from = from;
+    this.to = to;
+    this.events = events;
+  }
+
+  async get(sid: string): Promise<SessionData | null> {
+    const session = await this.from.get(sid);
+    if (session !== null) this.events.readFrom(sid, "from");
+    return session;
+  }
+
+  async set(sid: string, session: SessionData): Promise<void> {
+    await this.from.set(sid, session);
+  }
+
+  async touch(sid: string, session: SessionData): Promise<void> {
+    await this.from.touch(sid, session);
+  }
+
+  /** The tombstone first: from then on no process moves the session into the new store. */
+  async destroy(sid: string): Promise<void> {
+    await this.to.destroy(sid);
+    await this.from.destroy(sid);
+  }
+}
+
+class FromFirstStage extends FromStage {
+  override async get(sid: string): Promise<SessionData | null> {
+    const [session, peeked] = await Promise.all([this.from.get(sid), this.to.peek(sid)]);
+    if (peeked.state === "destroyed") {
+      // A slow request of the old store's has brought it back.
+      if (session !== null) await this.from.destroy(sid);
+      return null;
+    }
+    if (session === null) return await this.#onlyInNewStore(sid, peeked);
+    this.events.readFrom(sid, "from");
+    if (peeked.state === "live") {
+      const keys = differingKeys(session, peeked.session);
+      if (keys.length > 0) this.events.mismatch(sid, keys);
+    }
+    this.to.adopt(sid, session, peeked);
+    return session;
+  }
+
+  /** It was created in a later stage, and not saved since the way back began. */
+  async #onlyInNewStore(sid: string, peeked: Peeked): Promise<SessionData | null> {
+    if (peeked.state !== "live") return null;
+    this.events.readFrom(sid, "to");
+    await this.from.set(sid, peeked.session);
+    return peeked.session;
+  }
+
+  override async set(sid: string, session: SessionData): Promise<void> {
+    await this.from.set(sid, session);
+    const outcome = await this.to.save(sid, session);
+    if (outcome === "removed") await this.from.destroy(sid);
+    else if (outcome === "gone") await this.#destroyIfDestroyed(sid);
+  }
+
+  override async touch(sid: string, session: SessionData): Promise<void> {
+    await this.from.touch(sid, session);
+    const outcome = await this.to.touch(sid, session);
+    if (outcome === "none" || outcome === "gone") await this.#destroyIfDestroyed(sid);
+  }
+
+  /** The request has written to the old store what was destroyed in the meantime. */
+  async #destroyIfDestroyed(sid: string): Promise<void> {
+    if ((await this.to.peek(sid)).state === "destroyed") await this.from.destroy(sid);
+  }
+}
+
+class ToFirstStage extends FromStage {
+  override async get(sid: string): Promise<SessionData | null> {
+    const peeked = await this.to.peek(sid);
+    if (peeked.state === "live") {
+      this.events.readFrom(sid, "to");
+      return peeked.session;
+    }
+    if (peeked.state !== "absent") return null;
+    const old = await this.from.get(sid);
+    if (old === null) return null;
+    this.events.readFrom(sid, "from");
+    if (await this.to.insert(sid, usedNow(old, this.to.now()))) this.events.moved(sid);
+    // Whoever was first: another process may have moved it, or destroyed it.
+    const moved = await this.to.peek(sid);
+    return moved.state === "live" ? moved.session : null;
+  }
+
+  override async set(sid: string, session: SessionData): Promise<void> {
+    await this.to.save(sid, session);
+    await this.#copyBack(sid);
+  }
+
+  override async touch(sid: string, session: SessionData): Promise<void> {
+    const outcome = await this.to.touch(sid, session);
+    // Not by a touch: what was saved at "to" is not in the old store.
+    if (outcome !== "skipped") await this.#copyBack(sid);
+  }
+
+  /**
+   * Writes to the old store what the new one has, so that the way back is open. Again if that was changed meanwhile:
+   * whoever is last has then written the latest.
+   */
+  async #copyBack(sid: string): Promise<void> {
+    for (let peeked = await this.to.peek(sid); ; ) {
+      if (peeked.state !== "live") return await this.from.destroy(sid);
+      const { version } = peeked;
+      await this.from.set(sid, peeked.session);
+      peeked = await this.to.peek(sid);
+      if (peeked.state === "live" && peeked.version === version) return;
+    }
+  }
+}
+
+/**
+ * A session as it is after a use. Stores whose touch moves only the expiry of their own record return a session with the
+ * cookie of its last save, which may say that it has ended.
+ */
+function usedNow(session: SessionData, now: number): SessionData {
+  const { cookie } = session;
+  if (typeof cookie?.originalMaxAge !== "number") return session;
+  return { ...session, cookie: { ...cookie, expires: new Date(now + cookie.originalMaxAge) } };
+}
+
+class ToStage extends FromStage {
+  override async get(sid: string): Promise<SessionData | null> {
+    const peeked = await this.to.peek(sid);
+    if (peeked.state !== "live") return null;
+    this.events.readFrom(sid, "to");
+    return peeked.session;
+  }
+
+  override async set(sid: string, session: SessionData): Promise<void> {
+    await this.to.save(sid, session);
+  }
+
+  override async touch(sid: string, session: SessionData): Promise<void> {
+    await this.to.touch(sid, session);
+  }
+
+  override async destroy(sid: string): Promise<void> {
+    await this.to.destroy(sid);
+  }
+}
