@@ -36,12 +36,14 @@ const exported: Record<string, string[]> = {
     "encodeRecord",
     "isTombstone",
     "recordOf",
+    "tombstoneOver",
     "touchHolds",
   ],
   [`${name}/memory`]: ["MemoryStore"],
   [`${name}/file`]: ["FileStore"],
   [`${name}/dynamodb`]: ["DynamoDBStore"],
   [`${name}/etcd`]: ["EtcdStore"],
+  [`${name}/migrate`]: ["MigratingStore"],
   [`${name}/conformance`]: ["storeConformance"],
 };
 const subpaths = Object.keys(exported);

@@ -16,7 +16,7 @@ export type Stage = "from" | "from-first" | "to-first" | "to";
 export const STAGES: readonly Stage[] = ["from", "from-first", "to-first", "to"];
 
 /** What a stage notes of a session. */
-export interface StageEvents {
+interface StageEvents {
   moved(sid: string): void;
   /** The values of these keys differ between the stores. */
   mismatch(sid: string, keys: string[]): void;
