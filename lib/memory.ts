@@ -44,6 +44,8 @@ const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
 /** Bounds the memory of destroyed sessions. */
 const MAX_TOMBSTONES = 10_000;
+/** How many tombstones are dropped at once. A Map skips all entries deleted before to find its first one. */
+const DROPPED_TOMBSTONES = 1_000;
 const WRITTEN: WriteResult = { written: true };
 
 /**
@@ -195,9 +197,16 @@ export class MemoryStore extends AbstractStore {
     this.#delete(key);
     this.#tombstones.delete(key);
     this.#tombstones.set(key, tombstone);
-    if (this.#tombstones.size <= MAX_TOMBSTONES) return;
-    const [oldest] = this.#tombstones.keys();
-    this.#tombstones.delete(oldest as string);
+    if (this.#tombstones.size > MAX_TOMBSTONES) this.#dropOldestTombstones();
+  }
+
+  #dropOldestTombstones(): void {
+    let left = DROPPED_TOMBSTONES;
+    for (const key of this.#tombstones.keys()) {
+      this.#tombstones.delete(key);
+      left -= 1;
+      if (left === 0) return;
+    }
   }
 
   #delete(key: string): void {
