@@ -11,6 +11,7 @@ import {
   type ScannedRecord,
   type StoredRecord,
   tombstoneOver,
+  touchedRecord,
   touchHolds,
   type UserList,
   type WriteResult,
@@ -137,7 +138,7 @@ export class MemoryStore extends AbstractStore {
   protected override _touch(key: string, touch: ActivityUpdate): WriteResult {
     const current = this._read(key);
     if (!touchHolds(current, touch)) return { written: false, current };
-    const record = { ...current.record, activeAt: touch.activeAt };
+    const record = touchedRecord(current.record, touch.activeAt);
     this.#sessions.set(key, { record, deleteAt: touch.deleteAt });
     return WRITTEN;
   }

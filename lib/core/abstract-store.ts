@@ -438,10 +438,11 @@ export abstract class AbstractStore extends Store {
     if (this.#settings.disableTouch) return done("skipped");
     const known = tracked?.stored === undefined ? undefined : tracked;
     const times = cookieTimesOf(session);
-    if (known !== undefined && this.#toucher.changesLifetime(session, times, known)) {
+    const now = this.#settings.now();
+    if (known !== undefined && this.#toucher.changesLifetime(session, times, known, now)) {
       return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
     }
-    return chain(this.#toucher.touch(key, times, known, operation), done);
+    return chain(this.#toucher.touch(key, times, known, now, operation), done);
   }
 
   /** express-session only touches a session if its cookie is all that the request has changed. */

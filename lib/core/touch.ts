@@ -9,6 +9,7 @@ import {
   isPromise,
   isTombstone,
   type StoredRecord,
+  touchedRecord,
   UNREADABLE,
   type WriteResult,
 } from "./record.js";
@@ -44,10 +45,8 @@ export class Toucher {
   }
 
   /** Whether the request has changed the lifetime, so that a touch is not enough. */
-  changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession): boolean {
-    const { settings } = this.#parts;
-    const lifetime = requestedLifetime(session, times, tracked, settings.now(), settings);
-    return lifetime !== tracked.lifetime;
+  changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession, now: number): boolean {
+    return requestedLifetime(session, times, tracked, now, this.#parts.settings) !== tracked.lifetime;
   }
 
   /** @param tracked - what is known of the session; without it the record is read first */
@@ -55,9 +54,10 @@ export class Toucher {
     key: string,
     times: CookieTimes,
     tracked: TrackedSession | undefined,
+    now: number,
     operation: Operation,
   ): Awaitable<TouchOutcome> {
-    const activeAt = lastUse(times, tracked, this.#parts.settings.now());
+    const activeAt = lastUse(times, tracked, now);
     const { stored } = tracked ?? {};
     if (stored === undefined) return this.#touchUnknown(key, activeAt, operation);
     if (!this.#isDue(stored.record, activeAt)) return "skipped";
@@ -131,7 +131,7 @@ export class Toucher {
       });
     }
     operation.throwIfAbandoned();
-    const touched = { ...record, activeAt };
+    const touched = touchedRecord(record, activeAt);
     const touch = {
       activeAt,
       lifetime: record.lifetime,
@@ -167,7 +167,8 @@ export class Toucher {
   }
 
   #recentOf({ version }: StoredRecord): number | undefined {
-    return this.#recent.get(incarnationOf(version));
+    // The incarnation is a new string: it is not made where every touch is written and none is remembered.
+    return this.#recent.size === 0 ? undefined : this.#recent.get(incarnationOf(version));
   }
 
   /** Remembers a touch, so that requests that loaded the session before it do not write another. */
