@@ -131,7 +131,7 @@ export class MemoryStore extends AbstractStore {
     const { listToken = this.#entriesAdded } = entry ?? {};
     if (listToken !== this.#entriesAdded) return { written: false, current, listChanged: true };
     if (isTombstone(record)) this.#bury(key, { record, deleteAt });
-    else this.#put(key, { record, deleteAt }, size);
+    else this.#put(key, { record, deleteAt }, size, current?.record);
     return WRITTEN;
   }
 
@@ -183,9 +183,9 @@ export class MemoryStore extends AbstractStore {
     this.#usage?.clear();
   }
 
-  #put(key: string, entry: Entry, size: number): void {
-    this.#tombstones.delete(key);
-    this.#file(key, this.#sessions.get(key)?.record.user, entry.record.user);
+  #put(key: string, entry: Entry, size: number, current: StoredRecord | undefined): void {
+    if (current !== undefined && isTombstone(current)) this.#tombstones.delete(key);
+    this.#file(key, current?.user, entry.record.user);
     this.#sessions.set(key, entry);
     // The size is the value as well: the cache ignores a new size if the value is the same.
     this.#usage?.set(key, size, { size });
@@ -195,8 +195,9 @@ export class MemoryStore extends AbstractStore {
 
   /** Deletes a session and keeps its tombstone apart, where it evicts no session. */
   #bury(key: string, tombstone: Entry): void {
-    this.#delete(key);
-    this.#tombstones.delete(key);
+    const wasSession = this.#delete(key);
+    // A newer tombstone goes to the end of the order in which they are dropped.
+    if (!wasSession) this.#tombstones.delete(key);
     this.#tombstones.set(key, tombstone);
     if (this.#tombstones.size > MAX_TOMBSTONES) this.#dropOldestTombstones();
   }
@@ -210,14 +211,14 @@ export class MemoryStore extends AbstractStore {
     }
   }
 
-  #delete(key: string): void {
-    this.#forget(key);
+  #delete(key: string): boolean {
     this.#usage?.delete(key);
+    return this.#forget(key);
   }
 
-  #forget(key: string): void {
+  #forget(key: string): boolean {
     this.#file(key, this.#sessions.get(key)?.record.user, undefined);
-    this.#sessions.delete(key);
+    return this.#sessions.delete(key);
   }
 
   /** Moves a session from the list of one user to that of another. */
