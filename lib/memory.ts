@@ -19,6 +19,7 @@ import {
 import type { StoreOptions } from "./core/store-options.js";
 import { tooLarge } from "./errors.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "./support/cleanup-timer.js";
+import { dropOldest } from "./support/drop-oldest.js";
 import { EventLoopSlice } from "./support/event-loop-slice.js";
 
 /** The options of {@link MemoryStore}. */
@@ -45,7 +46,7 @@ const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
 /** Bounds the memory of destroyed sessions. */
 const MAX_TOMBSTONES = 10_000;
-/** How many tombstones are dropped at once. A Map skips all entries deleted before to find its first one. */
+/** How many are dropped at once when there are more. */
 const DROPPED_TOMBSTONES = 1_000;
 const WRITTEN: WriteResult = { written: true };
 
@@ -199,16 +200,7 @@ export class MemoryStore extends AbstractStore {
     // A newer tombstone goes to the end of the order in which they are dropped.
     if (!wasSession) this.#tombstones.delete(key);
     this.#tombstones.set(key, tombstone);
-    if (this.#tombstones.size > MAX_TOMBSTONES) this.#dropOldestTombstones();
-  }
-
-  #dropOldestTombstones(): void {
-    let left = DROPPED_TOMBSTONES;
-    for (const key of this.#tombstones.keys()) {
-      this.#tombstones.delete(key);
-      left -= 1;
-      if (left === 0) return;
-    }
+    if (this.#tombstones.size > MAX_TOMBSTONES) dropOldest(this.#tombstones, DROPPED_TOMBSTONES);
   }
 
   #delete(key: string): boolean {

@@ -1,4 +1,5 @@
 import type { SessionData } from "express-session";
+import { dropOldest } from "../support/drop-oldest.js";
 import type { CookieTimes } from "./cookie.js";
 import { absoluteEnd, deleteAtOf, earliestActivity, hasEnded, touchAfterMs } from "./expiry.js";
 import type { Operation } from "./operation.js";
@@ -24,6 +25,8 @@ export type TouchOutcome = "extended" | "skipped" | "none";
 
 /** Bounds what is remembered of touches: the requests of a burst follow each other closely. */
 const MAX_RECENT = 1000;
+/** How many are dropped at once when there are more. */
+const DROPPED_RECENT = 100;
 
 /** A touch that has been sent. */
 interface PendingTouch {
@@ -177,10 +180,7 @@ export class Toucher {
     const incarnation = incarnationOf(record.version);
     this.#recent.delete(incarnation);
     this.#recent.set(incarnation, activeAt);
-    if (this.#recent.size > MAX_RECENT) {
-      const [oldest] = this.#recent.keys();
-      this.#recent.delete(oldest as string);
-    }
+    if (this.#recent.size > MAX_RECENT) dropOldest(this.#recent, DROPPED_RECENT);
     return result;
   }
 }
