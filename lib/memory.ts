@@ -11,6 +11,7 @@ import {
   type ScannedRecord,
   type StoredRecord,
   tombstoneOver,
+  touchedRecord,
   touchHolds,
   type UserList,
   type WriteResult,
@@ -18,6 +19,7 @@ import {
 import type { StoreOptions } from "./core/store-options.js";
 import { tooLarge } from "./errors.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "./support/cleanup-timer.js";
+import { dropOldest } from "./support/drop-oldest.js";
 import { EventLoopSlice } from "./support/event-loop-slice.js";
 
 /** The options of {@link MemoryStore}. */
@@ -44,6 +46,8 @@ const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
 /** Bounds the memory of destroyed sessions. */
 const MAX_TOMBSTONES = 10_000;
+/** How many are dropped at once when there are more. */
+const DROPPED_TOMBSTONES = 1_000;
 const WRITTEN: WriteResult = { written: true };
 
 /**
@@ -128,14 +132,14 @@ export class MemoryStore extends AbstractStore {
     const { listToken = this.#entriesAdded } = entry ?? {};
     if (listToken !== this.#entriesAdded) return { written: false, current, listChanged: true };
     if (isTombstone(record)) this.#bury(key, { record, deleteAt });
-    else this.#put(key, { record, deleteAt }, size);
+    else this.#put(key, { record, deleteAt }, size, current?.record);
     return WRITTEN;
   }
 
   protected override _touch(key: string, touch: ActivityUpdate): WriteResult {
     const current = this._read(key);
     if (!touchHolds(current, touch)) return { written: false, current };
-    const record = { ...current.record, activeAt: touch.activeAt };
+    const record = touchedRecord(current.record, touch.activeAt);
     this.#sessions.set(key, { record, deleteAt: touch.deleteAt });
     return WRITTEN;
   }
@@ -180,9 +184,9 @@ export class MemoryStore extends AbstractStore {
     this.#usage?.clear();
   }
 
-  #put(key: string, entry: Entry, size: number): void {
-    this.#tombstones.delete(key);
-    this.#file(key, this.#sessions.get(key)?.record.user, entry.record.user);
+  #put(key: string, entry: Entry, size: number, current: StoredRecord | undefined): void {
+    if (current !== undefined && isTombstone(current)) this.#tombstones.delete(key);
+    this.#file(key, current?.user, entry.record.user);
     this.#sessions.set(key, entry);
     // The size is the value as well: the cache ignores a new size if the value is the same.
     this.#usage?.set(key, size, { size });
@@ -192,22 +196,21 @@ export class MemoryStore extends AbstractStore {
 
   /** Deletes a session and keeps its tombstone apart, where it evicts no session. */
   #bury(key: string, tombstone: Entry): void {
-    this.#delete(key);
-    this.#tombstones.delete(key);
+    const wasSession = this.#delete(key);
+    // A newer tombstone goes to the end of the order in which they are dropped.
+    if (!wasSession) this.#tombstones.delete(key);
     this.#tombstones.set(key, tombstone);
-    if (this.#tombstones.size <= MAX_TOMBSTONES) return;
-    const [oldest] = this.#tombstones.keys();
-    this.#tombstones.delete(oldest as string);
+    if (this.#tombstones.size > MAX_TOMBSTONES) dropOldest(this.#tombstones, DROPPED_TOMBSTONES);
   }
 
-  #delete(key: string): void {
-    this.#forget(key);
+  #delete(key: string): boolean {
     this.#usage?.delete(key);
+    return this.#forget(key);
   }
 
-  #forget(key: string): void {
+  #forget(key: string): boolean {
     this.#file(key, this.#sessions.get(key)?.record.user, undefined);
-    this.#sessions.delete(key);
+    return this.#sessions.delete(key);
   }
 
   /** Moves a session from the list of one user to that of another. */

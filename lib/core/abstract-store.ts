@@ -391,20 +391,26 @@ export abstract class AbstractStore extends Store {
 
   #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
     assertSession(session);
-    const tracked = this.#tracker.find(session, sid) ?? this.#trackNew(sid, session);
-    return this.#save(tracked, withoutListedId(session, tracked), operation);
+    const now = this.#settings.now();
+    const tracked = this.#tracker.find(session, sid) ?? this.#trackNew(sid, session, now);
+    return this.#save(tracked, withoutListedId(session, tracked), operation, now);
   }
 
-  #trackNew(sid: string, session: SessionData): TrackedSession {
+  #trackNew(sid: string, session: SessionData, now: number): TrackedSession {
     const origin = originOf(session);
-    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now());
+    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), origin, now);
     // Its next save must not bring it back if it is destroyed in between.
     if (origin === "new") this.#tracker.track(session, tracked);
     return tracked;
   }
 
-  #save(tracked: TrackedSession, session: SessionData, operation: Operation): Awaitable<void> {
-    const save = new SaveOperation(this.#parts, operation, tracked, session);
+  #save(
+    tracked: TrackedSession,
+    session: SessionData,
+    operation: Operation,
+    now: number = this.#settings.now(),
+  ): Awaitable<void> {
+    const save = new SaveOperation(this.#parts, operation, tracked, session, now);
     const outcome = this.#writes.run(tracked.key, operation, latest => save.run(latest));
     return chain(outcome, settled => this.#report(tracked, settled, operation));
   }
@@ -446,10 +452,11 @@ export abstract class AbstractStore extends Store {
     if (this.#settings.disableTouch) return done("skipped");
     const known = tracked?.stored === undefined ? undefined : tracked;
     const times = cookieTimesOf(session);
-    if (known !== undefined && this.#toucher.changesLifetime(session, times, known)) {
+    const now = this.#settings.now();
+    if (known !== undefined && this.#toucher.changesLifetime(session, times, known, now)) {
       return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
     }
-    return chain(this.#toucher.touch(key, times, known, operation), done);
+    return chain(this.#toucher.touch(key, times, known, now, operation), done);
   }
 
   /** express-session only touches a session if its cookie is all that the request has changed. */

@@ -64,9 +64,12 @@ export function cookieTimesOf(session: SessionData): CookieTimes {
 
 function timeOf(expires: unknown): number | undefined {
   if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
-  const date = expires instanceof Date ? expires : new Date(expires as string | number);
-  const time = date.getTime();
+  const time = typeof expires === "string" ? Date.parse(expires) : dateOf(expires).getTime();
   return Number.isNaN(time) ? undefined : time;
+}
+
+function dateOf(value: unknown): Date {
+  return value instanceof Date ? value : new Date(value as number);
 }
 
 /**

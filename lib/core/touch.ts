@@ -1,4 +1,5 @@
 import type { SessionData } from "express-session";
+import { dropOldest } from "../support/drop-oldest.js";
 import type { CookieTimes } from "./cookie.js";
 import { absoluteEnd, deleteAtOf, earliestActivity, hasEnded, touchAfterMs } from "./expiry.js";
 import type { Operation } from "./operation.js";
@@ -9,6 +10,7 @@ import {
   isPromise,
   isTombstone,
   type StoredRecord,
+  touchedRecord,
   UNREADABLE,
   type WriteResult,
 } from "./record.js";
@@ -23,6 +25,8 @@ export type TouchOutcome = "extended" | "skipped" | "none";
 
 /** Bounds what is remembered of touches: the requests of a burst follow each other closely. */
 const MAX_RECENT = 1000;
+/** How many are dropped at once when there are more. */
+const DROPPED_RECENT = 100;
 
 /** A touch that has been sent. */
 interface PendingTouch {
@@ -44,10 +48,8 @@ export class Toucher {
   }
 
   /** Whether the request has changed the lifetime, so that a touch is not enough. */
-  changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession): boolean {
-    const { settings } = this.#parts;
-    const lifetime = requestedLifetime(session, times, tracked, settings.now(), settings);
-    return lifetime !== tracked.lifetime;
+  changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession, now: number): boolean {
+    return requestedLifetime(session, times, tracked, now, this.#parts.settings) !== tracked.lifetime;
   }
 
   /** @param tracked - what is known of the session; without it the record is read first */
@@ -55,9 +57,10 @@ export class Toucher {
     key: string,
     times: CookieTimes,
     tracked: TrackedSession | undefined,
+    now: number,
     operation: Operation,
   ): Awaitable<TouchOutcome> {
-    const activeAt = lastUse(times, tracked, this.#parts.settings.now());
+    const activeAt = lastUse(times, tracked, now);
     const { stored } = tracked ?? {};
     if (stored === undefined) return this.#touchUnknown(key, activeAt, operation);
     if (!this.#isDue(stored.record, activeAt)) return "skipped";
@@ -131,7 +134,7 @@ export class Toucher {
       });
     }
     operation.throwIfAbandoned();
-    const touched = { ...record, activeAt };
+    const touched = touchedRecord(record, activeAt);
     const touch = {
       activeAt,
       lifetime: record.lifetime,
@@ -167,7 +170,8 @@ export class Toucher {
   }
 
   #recentOf({ version }: StoredRecord): number | undefined {
-    return this.#recent.get(incarnationOf(version));
+    // The incarnation is a new string: it is not made where every touch is written and none is remembered.
+    return this.#recent.size === 0 ? undefined : this.#recent.get(incarnationOf(version));
   }
 
   /** Remembers a touch, so that requests that loaded the session before it do not write another. */
@@ -176,10 +180,7 @@ export class Toucher {
     const incarnation = incarnationOf(record.version);
     this.#recent.delete(incarnation);
     this.#recent.set(incarnation, activeAt);
-    if (this.#recent.size > MAX_RECENT) {
-      const [oldest] = this.#recent.keys();
-      this.#recent.delete(oldest as string);
-    }
+    if (this.#recent.size > MAX_RECENT) dropOldest(this.#recent, DROPPED_RECENT);
     return result;
   }
 }

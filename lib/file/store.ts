@@ -12,6 +12,7 @@ import {
   type ScannedRecord,
   type StoredRecord,
   tombstoneOver,
+  touchedRecord,
   touchHolds,
   UNREADABLE,
   type UserList,
@@ -133,7 +134,7 @@ export class FileStore extends AbstractStore {
   protected override _touch(key: string, touch: ActivityUpdate, operation: Operation): Promise<WriteResult> {
     const { activeAt, deleteAt } = touch;
     return this.#replace(key, operation, found =>
-      touchHolds(found, touch) ? { record: { ...found.record, activeAt }, deleteAt } : undefined,
+      touchHolds(found, touch) ? { record: touchedRecord(found.record, activeAt), deleteAt } : undefined,
     );
   }
 

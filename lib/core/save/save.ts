@@ -105,7 +105,13 @@ export class SaveOperation {
   #mayHaveTakenPlace = false;
 
   /** Takes a snapshot of the session: the request may change it while the save waits for its turn. */
-  constructor(parts: StoreParts, operation: Operation, tracked: TrackedSession, session: SessionData) {
+  constructor(
+    parts: StoreParts,
+    operation: Operation,
+    tracked: TrackedSession,
+    session: SessionData,
+    now: number,
+  ) {
     const { codec, settings, ids } = parts;
     this.#parts = parts;
     this.#operation = operation;
@@ -113,7 +119,6 @@ export class SaveOperation {
     this.#serialized = codec.serialize(session);
     // It may reject while this save waits for its turn and nobody listens.
     if (isPromise(this.#serialized)) this.#serialized.then(undefined, () => {});
-    const now = settings.now();
     this.#times = cookieTimesOf(session);
     this.#lifetime = requestedLifetime(session, this.#times, tracked, now, settings);
     this.#activeAt = lastUse(this.#times, tracked, now);
@@ -289,7 +294,6 @@ export class SaveOperation {
     const { backend, codec, settings, ids } = this.#parts;
     const { key, sid, seenAt } = this.#tracked;
     this.#operation.throwIfAbandoned();
-    const now = settings.now();
     const over = step.over?.record;
     const isNew = step.kind === "create" || over === undefined;
     const record: Writable<StoredRecord> = {
@@ -303,7 +307,7 @@ export class SaveOperation {
     // A process without the option leaves the user as it is.
     const user = settings.users === undefined ? replaced?.user : content.user?.[0];
     if (user !== undefined) record.user = user;
-    const condition = this.#conditionOf(step, record, now);
+    const condition = this.#conditionOf(step, record);
     const entry = entryOf(replaced, record, this.#id, settings.lifetimes);
     const deleteAt = deleteAtOf(record, settings.lifetimes);
     const write = { record, condition, deleteAt, entry: entry && { ...entry, listToken } };
@@ -318,11 +322,12 @@ export class SaveOperation {
     });
   }
 
-  #conditionOf({ kind, over }: WriteStep, record: StoredRecord, now: number): WriteCondition {
+  #conditionOf({ kind, over }: WriteStep, record: StoredRecord): WriteCondition {
     if (over === undefined) return IF_ABSENT;
     const { activeAt } = over.record;
     if (kind === "create") return ifVersion(over, activeAt, activeAt);
-    const activeFrom = earliestActivity(over.record, now, GRACE_MS, this.#parts.settings.lifetimes);
+    const { settings } = this.#parts;
+    const activeFrom = earliestActivity(over.record, settings.now(), GRACE_MS, settings.lifetimes);
     return ifVersion(over, activeFrom, record.activeAt);
   }
 

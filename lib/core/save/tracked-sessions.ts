@@ -1,7 +1,7 @@
 import { types } from "node:util";
 import type { SessionData } from "express-session";
 import { cookieOf } from "../cookie.js";
-import type { FoundRecord } from "../record.js";
+import { type FoundRecord, touchedRecord } from "../record.js";
 import { objectNotes } from "./object-notes.js";
 
 /**
@@ -90,7 +90,7 @@ export class TrackedSession {
   touched(from: FoundRecord, activeAt: number, token: unknown): void {
     const record = this.stored?.record;
     if (record?.version !== from.record.version || record.activeAt >= activeAt) return;
-    this.stored = { record: { ...record, activeAt }, token };
+    this.stored = { record: touchedRecord(record, activeAt), token };
   }
 
   /** A write was sent. It is in doubt until {@link saved} or {@link rejected}. */
