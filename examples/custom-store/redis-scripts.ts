@@ -40,5 +40,5 @@ export const TOUCH = `
 export const REMOVE = `
   local stored = redis.call("TYPE", KEYS[1]).ok == "hash" and redis.call("HMGET", KEYS[1], "version", "activeAt") or {}
   if stored[1] and string.find(stored[1], ARGV[2], 1, true) then return 0 end ${PUT}
-  if tonumber(stored[2]) then redis.call("HSET", KEYS[1], "activeAt", math.max(stored[2] + 1, ARGV[3])) end
+  if tonumber(stored[2]) then redis.call("HSET", KEYS[1], "activeAt", stored[2] + ARGV[3]) end
   return 1`;

@@ -548,7 +548,7 @@ export abstract class AbstractStore extends Store {
   async #insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {
     assertSession(session);
     const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), "moved", this.#settings.now());
-    const save = new SaveOperation(this.#parts, operation, tracked, session);
+    const save = new SaveOperation(this.#parts, operation, tracked, session, this.#settings.now());
     const { reason } = await this.#writes.run(tracked.key, operation, latest => save.run(latest));
     return reason === "written";
   }
@@ -599,8 +599,8 @@ export abstract class AbstractStore extends Store {
 
   /**
    * Replaces whatever is stored by a tombstone, which may be deleted after `deleteAt`. A no-op if the version of the
-   * record contains `removal.id`, which was then created over this tombstone. The tombstone's `activeAt` is later than
-   * that of the record ({@link tombstoneOver}), unless the backend compares revisions of its own in conditions.
+   * record contains `removal.id`, which was then created over this tombstone. The stored `activeAt` is added to
+   * that of the tombstone ({@link tombstoneOver}), unless the backend compares revisions of its own in conditions.
    */
   protected abstract _remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
 

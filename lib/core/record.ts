@@ -114,7 +114,7 @@ export interface ActivityUpdate {
 
 /** A removal: leaves a tombstone in place of whatever is stored. */
 export interface Removal {
-  /** What it leaves where nothing is stored, see {@link tombstoneOver}. */
+  /** What it leaves where nothing is stored; where a record is, see {@link tombstoneOver}. */
   readonly tombstone: StoredRecord;
   /** Identifies this removal. A record whose version contains it was created over this tombstone, and stays. */
   readonly id: string;
@@ -191,17 +191,21 @@ export function isSession(found: Found | undefined): found is FoundRecord {
 
 /** What a removal leaves where nothing is stored. Its version is the id of the removal. */
 export function tombstoneOf(id: string, now: number): StoredRecord {
-  return { data: "", version: id, lifetime: 0, activeAt: now, createdAt: now };
+  const activeAt = Math.ceil(Math.random() * MAX_TOMBSTONE_STEP);
+  return { data: "", version: id, lifetime: 0, activeAt, createdAt: now };
 }
 
+const MAX_TOMBSTONE_STEP = 2 ** 30;
+
 /**
- * What a removal leaves in place of `found`: the tombstone with an `activeAt` that is later than the stored one. Nothing
- * else moves it back, so a late attempt of one removal does not restore the tombstone that a late creation expects.
+ * What a removal leaves in place of `found`: the tombstone, with its `activeAt` added to the stored one. That of a
+ * tombstone is no time, but tells tombstones of the same removal apart: a late attempt of a removal does not restore the
+ * tombstone that a late creation expects, if another removal took place in between.
  */
 export function tombstoneOver(found: Found | undefined, tombstone: StoredRecord): StoredRecord {
   const record = found?.record;
-  if (record === undefined || record === UNREADABLE || record.activeAt < tombstone.activeAt) return tombstone;
-  return { ...tombstone, activeAt: record.activeAt + 1 };
+  if (record === undefined || record === UNREADABLE) return tombstone;
+  return { ...tombstone, activeAt: record.activeAt + tombstone.activeAt };
 }
 
 /** Begins every encoded record, so that those of version 0.1 and foreign texts are told apart. */

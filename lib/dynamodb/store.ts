@@ -316,9 +316,9 @@ export class DynamoDBStore extends AbstractStore {
     const update = new lib.UpdateCommand({
       TableName: this.tableName,
       Key: { [this.attributes.id]: key },
-      // As tombstoneOver does, but DynamoDB has no maximum.
+      // As tombstoneOver does.
       UpdateExpression:
-        "SET #version = :id, #lifetime = :lifetime, #activeAt = if_not_exists(#activeAt, :now) + :one, #created = :now, #ttl = :ttl REMOVE #data, #user",
+        "SET #version = :id, #lifetime = :lifetime, #activeAt = if_not_exists(#activeAt, :zero) + :step, #created = :now, #ttl = :ttl REMOVE #data, #user",
       ConditionExpression: "attribute_not_exists(#version) OR NOT contains(#version, :id)",
       ExpressionAttributeNames: this.#names(
         "version",
@@ -333,7 +333,8 @@ export class DynamoDBStore extends AbstractStore {
         ":id": id,
         ":lifetime": tombstone.lifetime,
         ":now": tombstone.createdAt,
-        ":one": 1,
+        ":zero": 0,
+        ":step": tombstone.activeAt,
         ":ttl": ttlOf(deleteAt),
       },
     });

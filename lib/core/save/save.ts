@@ -121,7 +121,9 @@ export class SaveOperation {
     if (isPromise(this.#serialized)) this.#serialized.then(undefined, () => {});
     this.#times = cookieTimesOf(session);
     this.#lifetime = requestedLifetime(session, this.#times, tracked, now, settings);
-    this.#activeAt = lastUse(this.#times, tracked, now);
+    // A change by an administrator is no use of the session.
+    const unused = tracked.onlyUser === undefined ? undefined : tracked.stored;
+    this.#activeAt = unused?.record.activeAt ?? lastUse(this.#times, tracked, now);
     this.#endsSession = this.#lifetime <= 0 || isExpiryInPast(this.#times, tracked, now);
     this.#user = this.#endsSession ? undefined : settings.users?.ofSession(session);
     this.#id = this.#endsSession ? ids.nextRemoval() : ids.next();
@@ -300,7 +302,7 @@ export class SaveOperation {
       data: codec.pack(key, sid, content.text),
       version: isNew ? createdVersion(this.#id, over) : ids.extend(over.version, this.#id),
       lifetime: content.lifetime,
-      activeAt: Math.max(this.#activeAt, earliestOver(step)),
+      activeAt: isNew ? this.#activeAt : Math.max(this.#activeAt, over.activeAt),
       createdAt: isNew ? seenAt : over.createdAt,
     };
     const replaced = isNew ? undefined : over;
@@ -370,23 +372,13 @@ export class SaveOperation {
       const isNeeded = step.kind === "replace" || (this.#mayHaveTakenPlace && found === undefined);
       if (step.kind === "done" || !isNeeded) return REMOVED;
       const record = tombstoneOver(step.over, tombstoneOf(this.#id, now));
-      const condition =
-        step.over === undefined ? IF_ABSENT : ifVersion(step.over, -MAX_TIME, record.activeAt - 1);
+      const condition = step.over === undefined ? IF_ABSENT : ifVersion(step.over, -MAX_TIME, MAX_TIME);
       const write = { record, condition, deleteAt: deleteAtOf(record, settings.lifetimes) };
       const result = await backend.write(key, write, this.#operation);
       if (result.written) return REMOVED;
       found = result.current;
     }
   }
-}
-
-/**
- * The `activeAt` that a write must not fall below. Over a tombstone that is a millisecond less, which is how much later
- * than its record a removal makes it: two removals then still come to more than the first.
- */
-function earliestOver({ kind, over }: WriteStep): number {
-  if (over === undefined) return -MAX_TIME;
-  return kind === "create" ? over.record.activeAt - 1 : over.record.activeAt;
 }
 
 function isTombstoneOf(found: Found | undefined, id: string): boolean {

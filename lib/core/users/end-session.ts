@@ -22,7 +22,7 @@ export async function endSession(
   while (isSession(found) && found.record.user === user && isSameSession(found.record.version, version)) {
     operation.throwIfAbandoned();
     const record = tombstoneOver(found, tombstoneOf(id, settings.now()));
-    const condition = ifVersion(found, -MAX_TIME, record.activeAt - 1);
+    const condition = ifVersion(found, -MAX_TIME, MAX_TIME);
     const result = await backend.write(key, { record, condition, deleteAt }, operation);
     if (result.written) return true;
     found = result.current;

@@ -130,8 +130,7 @@ export class UserSessions {
 
   async destroyHandle(user: unknown, handle: unknown, operation: Operation): Promise<void> {
     const forms = this.#users.ofArgument(user);
-    if (typeof handle !== "string" || handle === "")
-      throw invalidArgument("handle", "a handle", typeof handle);
+    if (typeof handle !== "string") throw invalidArgument("handle", "a handle", typeof handle);
     const listed = await operation.withTimeout(this.#list(forms, operation));
     const session = listed.find(({ found }) => incarnationOf(found.record.version) === handle);
     if (session === undefined) throw notFound("handle");

@@ -3,8 +3,16 @@ import type { AbstractStore } from "../../../index.js";
 import type { DefineTest } from "../../harness.js";
 import { eventsOf } from "../../observe.js";
 import { intercept, sentBy } from "../../primitives.js";
-import { load, plain, requestSession, sids, stored } from "../../sessions.js";
-import { assertDevices, devicesOf, handleOf, openWithUsers, signIn, signInAll } from "../../user-sessions.js";
+import { load, plain, requestSession, sids, stored, storedExpiry } from "../../sessions.js";
+import {
+  assertDevices,
+  devicesOf,
+  handleOf,
+  openWithUsers,
+  sessionsOf,
+  signIn,
+  signInAll,
+} from "../../user-sessions.js";
 
 const NOT_FOUND = { code: "ERR_SESSION_NOT_FOUND" };
 
@@ -171,7 +179,14 @@ export function endByUserTests(test: DefineTest): void {
     const change = async (session: object) => {
       Object.assign(session, { role: "guest" });
     };
+    const expiry = await storedExpiry(store, "a1");
+    harness.clock.advance(600);
     assert.equal(await store.updateByUser("ann", change), 3);
+    for (const { activeAt, expiresAt } of await sessionsOf(store, "ann")) {
+      assert.ok(activeAt.getTime() < harness.clock.now(), "expected a change by others to be no use");
+      assert.ok(expiresAt.getTime() < harness.clock.in(24 * 3600).getTime());
+    }
+    assert.deepEqual(await storedExpiry(store, "a1"), expiry);
     await store.set("a1", Object.assign(slow, { cart: 1 }));
     assert.deepEqual(await stored(store, "a1"), { user: "ann", device: "a1", cart: 1, role: "guest" });
     assert.deepEqual(await stored(store, "b1"), { user: "bob", device: "b1" });

@@ -141,7 +141,10 @@ export function userArgumentTests(test: DefineTest): void {
       await assert.rejects(store.destroyByHandle(user, "handle"), TypeError);
     }
     await assert.rejects(next("ann", { current: 7 }), TypeError);
-    for (const value of ["", 7, {}] as string[]) {
+    // What a form may send.
+    await assert.rejects(store.destroyByHandle("ann", ""), { code: "ERR_SESSION_NOT_FOUND" });
+    await assert.rejects(store.destroyByUser("ann", { except: "" }), TypeError);
+    for (const value of [7, {}] as unknown as string[]) {
       await assert.rejects(store.destroyByUser("ann", { except: value }), TypeError);
       await assert.rejects(store.destroyByHandle("ann", value), TypeError);
       await assert.rejects(store.updateByUser("ann", value as never), TypeError);
