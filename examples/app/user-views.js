@@ -22,7 +22,7 @@ ${
 function deviceEntry({ handle, name, createdAt, activeAt, isCurrent, role }, index) {
   const detailsId = `device-${index}`;
   return html`<li class="card device">
-<div class="what">
+<div>
 <h2>${name}</h2>
 ${isCurrent && html`<p class="badge">This device</p>`}
 </div>
