@@ -1,11 +1,11 @@
-// The real engines of the tests and of the examples: etcd, DynamoDB Local, dynalite and Redis.
+// The real engines of the tests and of the examples: etcd, DynamoDB Local, dynalite and Redis, and the browser Chromium.
 //
 //   node scripts/engines.mjs install     make the engines available
 //   node scripts/engines.mjs etcd        run etcd in the foreground, data in .data/etcd
 //   node scripts/engines.mjs dynamodb    run DynamoDB Local in the foreground, data in .data/dynamodb
 //
-// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT and REDIS_URL name engines that already run somewhere; nothing is installed
-// or started in their place.
+// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT and REDIS_URL name engines that already run somewhere, and CHROMIUM_PATH is the
+// path of another Chromium or Chrome; nothing is installed or started in their place.
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
@@ -14,7 +14,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameS
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { constants, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -32,7 +32,10 @@ const dynamodbLocalIntegrity =
 const startTimeout = 30_000;
 const stopTimeout = 5_000;
 
-/** What is installed: how to see that it is there, and the Debian package that has it. */
+/**
+ * What is installed: how to see that it is there, and the Debian package that has it. `variable` names another, which is
+ * a running engine unless `other` says what it is.
+ */
 const programs = {
   etcd: { command: "etcd", flag: "--version", package: "etcd-server", variable: "ETCD_ENDPOINTS" },
   java: {
@@ -42,13 +45,20 @@ const programs = {
     variable: "DYNAMODB_ENDPOINT",
   },
   redis: { command: "redis-server", flag: "--version", package: "redis-server", variable: "REDIS_URL" },
+  chromium: {
+    command: "chromium",
+    flag: "--version",
+    package: "chromium",
+    variable: "CHROMIUM_PATH",
+    other: "the path of a Chromium or Chrome",
+  },
 };
 
 const missing = Object.fromEntries(
-  Object.values(programs).map(({ command, package: name, variable }) => [
+  Object.values(programs).map(({ command, package: name, variable, other = "a running engine" }) => [
     command,
     `${command} is missing: run \`npm run engines\` as root on Debian or Ubuntu (it installs ${name}), install it ` +
-      `otherwise, or set ${variable} to a running engine`,
+      `otherwise, or set ${variable} to ${other}`,
   ]),
 );
 missing.dynamodbLocal =
@@ -316,6 +326,14 @@ export async function startRedis({ port } = {}) {
   });
 }
 
+/** The path of the browser, which the tests start themselves, each with options of its own. */
+export async function findChromium() {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const path = folders.map(folder => join(folder, programs.chromium.command)).find(file => existsSync(file));
+  if (path === undefined) throw new EngineError(missing.chromium);
+  return { endpoint: path };
+}
+
 function listens(port) {
   return new Promise(done => {
     const socket = connect(port, "127.0.0.1", () => done(true));
@@ -358,16 +376,16 @@ function install() {
   const packages = needed.filter(isMissing).map(program => program.package);
   if (packages.length > 0 && process.getuid?.() === 0 && version("apt-get", "--version")) {
     aptGet("update");
-    aptGet("install", "-y", "--no-install-recommends", ...packages);
+    // One by one: a package that a release does not have must not keep the others from being installed.
+    for (const name of packages) aptGet("install", "-y", "--no-install-recommends", name);
   }
   const problems = needed.filter(isMissing).map(({ command }) => missing[command]);
   if (problems.length > 0) throw new EngineError(problems.join("\n"));
   if (needed.includes(programs.java) && !existsSync(dynamodbLocal)) fetchDynamoDBLocal();
 
-  for (const { command, flag, variable } of Object.values(programs)) {
-    console.log(
-      `${command}: ${process.env[variable] ? `running at ${process.env[variable]}` : version(command, flag)}`,
-    );
+  for (const { command, flag, variable, other } of Object.values(programs)) {
+    const named = process.env[variable] && `${other ? "the one" : "running"} at ${process.env[variable]}`;
+    console.log(`${command}: ${named || version(command, flag)}`);
   }
   if (needed.includes(programs.java))
     console.log(`DynamoDB Local: the one of ${dynamodbLocalPackage}, on java`);

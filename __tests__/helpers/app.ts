@@ -98,6 +98,7 @@ export function settled(call: (done: (error?: unknown) => void) => unknown): Pro
 export class Browser {
   readonly app: RequestListener | string;
   cookie: string | undefined;
+  userAgent: string | undefined;
 
   /** @param app - an application, or the address of a server */
   constructor(app: RequestListener | string, cookie?: string) {
@@ -110,6 +111,7 @@ export class Browser {
     const [method, path] = call.split(" ") as ["GET" | "POST", string];
     const test = method === "GET" ? request(this.app).get(path) : request(this.app).post(path);
     if (this.cookie !== undefined) test.set("Cookie", this.cookie);
+    if (this.userAgent !== undefined) test.set("User-Agent", this.userAgent);
     if (form !== undefined) test.type("form").send(form);
     const response = await test;
     const cookie = setCookieOf(response)?.split(";")[0];

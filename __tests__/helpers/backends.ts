@@ -17,6 +17,8 @@ export interface Backend {
   readonly name: string;
   /** Whether sessions outlive the store that saved them, and other stores on the same backend see them. */
   readonly persistent: boolean;
+  /** Whether its stores take the option `user`. @defaultValue `false` */
+  readonly hasUsers?: boolean;
   open(): Promise<OpenBackend>;
 }
 
@@ -46,12 +48,14 @@ function encodeOld({ data, version, expiresAt, slack, createdAt }: OldRecord): s
 export const memory: Backend = {
   name: "memory",
   persistent: false,
+  hasUsers: true,
   open: async () => ({ createStore: options => new MemoryStore(options), close: async () => {} }),
 };
 
 export const file: Backend = {
   name: "file",
   persistent: true,
+  hasUsers: true,
   async open() {
     const folder = await mkdtemp(join(tmpdir(), "express-session-stores-test-"));
     const path = join(folder, "sessions.lmdb");
@@ -71,10 +75,11 @@ export const file: Backend = {
   },
 };
 
-function dynamodb(name: string, connect: () => DynamoDBClient): Backend {
+function dynamodb(name: string, connect: () => DynamoDBClient, hasUsers: boolean): Backend {
   return {
     name,
     persistent: true,
+    hasUsers,
     async open() {
       const client = connect();
       const tableName = `test-${randomUUID()}`;
@@ -111,6 +116,7 @@ function dynamodb(name: string, connect: () => DynamoDBClient): Backend {
 export const etcd: Backend = {
   name: "etcd",
   persistent: true,
+  hasUsers: true,
   async open() {
     const client = etcdClient();
     return {
@@ -122,13 +128,14 @@ export const etcd: Backend = {
   },
 };
 
-export const dynalite = dynamodb("DynamoDB (dynalite)", dynaliteClient);
+/** It has no transactions, which lists of users need. */
+export const dynalite = dynamodb("DynamoDB (dynalite)", dynaliteClient, false);
 
 export const backends: readonly Backend[] = [
   memory,
   file,
   dynalite,
-  dynamodb("DynamoDB (DynamoDB Local)", dynamodbClient),
+  dynamodb("DynamoDB (DynamoDB Local)", dynamodbClient, true),
   etcd,
 ];
 

@@ -14,6 +14,11 @@ function endpoint(variable: string): string {
   return value;
 }
 
+/** The path of the browser. */
+export function chromiumPath(): string {
+  return endpoint("CHROMIUM_PATH");
+}
+
 /** The endpoints of the etcd all tests share. */
 export function etcdEndpoints(): string[] {
   return endpoint("ETCD_ENDPOINTS").split(",");

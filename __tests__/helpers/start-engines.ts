@@ -1,6 +1,7 @@
 // require() of an ES module is fine with Node, unless it awaits at its top level, and is what jest's transform
 // makes of an import anyway. Written as an import, TypeScript would ask for the types of a JavaScript file.
 const {
+  findChromium,
   startEtcd,
   startDynalite,
   startDynamoDBLocal,
@@ -15,6 +16,7 @@ export default async function startEngines(): Promise<void> {
     ["DYNAMODB_ENDPOINT", startDynamoDBLocal],
     ["DYNALITE_ENDPOINT", startDynalite],
     ["REDIS_URL", startRedis],
+    ["CHROMIUM_PATH", findChromium],
   ] as const;
   const started = await Promise.allSettled(
     engines.map(async ([variable, start]) => {

@@ -1,14 +1,11 @@
 import { once } from "node:events";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Response } from "supertest";
 import type { AbstractStore } from "../../lib/index.js";
 import { Browser } from "./app.js";
+import { createApp } from "./example-app.js";
 import { below } from "./random.js";
-
-const { createApp } = require("../../examples/app/app.js") as {
-  createApp(store: AbstractStore): RequestListener;
-};
 
 const PRODUCTS = ["tea", "biscuits", "marmalade", "mug"];
 /** The application takes no more of a product. */

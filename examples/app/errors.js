@@ -1,6 +1,7 @@
 // What visitors see when something fails: a page that says what happened, and never a request that hangs.
 
 const { STATUS_CODES } = require("node:http");
+const { contextOf } = require("./requests.js");
 const views = require("./views.js");
 
 const RETRY_AFTER_SECONDS = "5";
@@ -39,7 +40,7 @@ function handleError(error, req, res, next) {
   res
     .status(status)
     .set("Cache-Control", "no-store")
-    .send(views.error({ userName: req.session?.name, storeName: req.app.locals.storeName }, page));
+    .send(views.error(contextOf(req), page));
 }
 
 module.exports = { handleError, notFound };

@@ -2,9 +2,14 @@
 
 const express = require("express");
 const { addOne, countOf, itemsOf, products, setQuantity } = require("./cart.js");
+const { contextOf, field, save, settled, visitorError } = require("./requests.js");
+const { userRoutes } = require("./user-routes.js");
+const { DEFAULT_ROLE, isOurs, userOf } = require("./users.js");
 const views = require("./views.js");
 
 const MAX_NAME_LENGTH = 40;
+/** Of a User-Agent: more would only fill the session. */
+const MAX_USER_AGENT_LENGTH = 400;
 
 /** The pages and forms. `clearCookie` removes the session's cookie from the browser. */
 function routes(store, clearCookie) {
@@ -23,7 +28,8 @@ function routes(store, clearCookie) {
     }
     // A new id, whatever was there: one that somebody planted in the browser must not become a signed-in one.
     await settled(callback => req.session.regenerate(callback));
-    Object.assign(req.session, { name, signedInAt: Date.now(), views: 0 });
+    const userAgent = req.get("user-agent")?.slice(0, MAX_USER_AGENT_LENGTH);
+    Object.assign(req.session, { name, role: DEFAULT_ROLE, userAgent, signedInAt: Date.now(), views: 0 });
     await save(req);
     res.redirect(303, "/");
   });
@@ -38,8 +44,9 @@ function routes(store, clearCookie) {
     await save(req);
     const { session } = req;
     const { timeouts } = req.app.locals;
+    const { role = DEFAULT_ROLE } = session;
     const shelf = [...products.values()];
-    res.send(views.shop(contextOf(req), { session, timeouts, shelf, items: itemsOf(session) }));
+    res.send(views.shop(contextOf(req), { session, role, timeouts, shelf, items: itemsOf(session) }));
   });
 
   router.post("/cart/add", async (req, res) => {
@@ -50,7 +57,7 @@ function routes(store, clearCookie) {
 
   router.post("/cart/update", async (req, res) => {
     const quantity = field(req, "quantity");
-    if (!/^\d{1,3}$/.test(quantity)) throw badRequest("A quantity is a whole number from 0.");
+    if (!/^\d{1,3}$/.test(quantity)) throw visitorError(400, "A quantity is a whole number from 0.");
     setQuantity(req.session, productId(req), Number(quantity));
     await save(req);
     res.redirect(303, "/");
@@ -83,69 +90,19 @@ function routes(store, clearCookie) {
     res.redirect(303, "/sign-in");
   });
 
-  // A request of theirs that is under way cannot bring such a session back when it saves: the store sees to that.
-  router.post("/sign-out-elsewhere", async (req, res) => {
-    const others = (await store.all()).filter(
-      session => isOurs(session) && session.name === req.session.name && session.id !== req.sessionID,
-    );
-    await Promise.all(others.map(({ id }) => store.destroy(id)));
-    res.redirect(303, "/sessions");
-  });
+  router.use(userRoutes(store));
 
   return router;
 }
 
 function isSignedIn(req) {
-  return req.session.name !== undefined;
-}
-
-/** Whether this application made a session. Another that has the same prefix in the backend may have made it. */
-function isOurs({ name, signedInAt, views, cookie }) {
-  const times = [signedInAt, Date.parse(cookie?.expires)];
-  return typeof name === "string" && Number.isInteger(views) && times.every(isTime);
-}
-
-/** Whether a value is epoch milliseconds that a Date can have. */
-function isTime(value) {
-  return typeof value === "number" && !Number.isNaN(new Date(value).getTime());
-}
-
-/**
- * Saves the session before the answer. express-session would save it by itself, but only when most of the answer is
- * out: a browser could follow a redirect and find the session as it was, and a failure could not be told any more.
- */
-function save(req) {
-  // Saved with its new expiry, so that the touch at the end of the request has nothing left to write.
-  req.session.touch();
-  return settled(callback => req.session.save(callback));
-}
-
-/** express-session's methods take callbacks. */
-function settled(call) {
-  return new Promise((resolve, reject) => {
-    call(error => (error ? reject(error) : resolve()));
-  });
-}
-
-/** What every page shows. */
-function contextOf(req) {
-  return { userName: req.session.name, storeName: req.app.locals.storeName };
-}
-
-/** A field of the form: a string, whatever was sent. */
-function field(req, name) {
-  const value = req.body?.[name];
-  return typeof value === "string" ? value.trim() : "";
+  return userOf(req.session) !== undefined;
 }
 
 function productId(req) {
   const id = field(req, "product");
-  if (!products.has(id)) throw badRequest("There is no such product.");
+  if (!products.has(id)) throw visitorError(400, "There is no such product.");
   return id;
-}
-
-function badRequest(message) {
-  return Object.assign(new Error(message), { status: 400, expose: true });
 }
 
 module.exports = { routes };

@@ -10,7 +10,7 @@ const { mkdirSync, readFileSync, writeFileSync } = require("node:fs");
 const { createServer } = require("node:http");
 const { join } = require("node:path");
 const { createApp } = require("./app.js");
-const { absoluteTimeout, createStore } = require("./store.js");
+const { createStore, options } = require("./store.js");
 
 const dataDir = join(__dirname, "../../.data");
 const STOP_TIMEOUT_MS = 10_000;
@@ -31,7 +31,7 @@ async function start() {
   await backend.prepare?.().catch(error => unreachable(name, error, backend.hint));
   await backend.store.ping().catch(error => unreachable(name, error, backend.hint));
 
-  const app = createApp(backend.store, { secret: sessionSecret(), absoluteTimeout });
+  const app = createApp(backend.store, { secret: sessionSecret(), absoluteTimeout: options.absoluteTimeout });
   const server = createServer(app).listen(Number(port));
   await once(server, "listening").catch(error => {
     if (error.code === "EADDRINUSE") {

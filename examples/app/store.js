@@ -1,21 +1,27 @@
 // The only file that knows which store it is: changing stores changes nothing else in the application.
 
 const { join } = require("node:path");
+const { userOf } = require("./users.js");
 
-// Seconds from sign-in after which a session ends however busy it is. Every store takes the same options.
-const absoluteTimeout = 12 * 60 * 60;
+// Every store takes the same options.
+const options = {
+  // Seconds from sign-in after which a session ends however busy it is.
+  absoluteTimeout: 12 * 60 * 60,
+  // Lets the store find, change and end the sessions of a user.
+  user: userOf,
+};
 
 // Each returns the `store` and, where there is a client, what has to happen to that: a store closes only what it
 // opened itself. `hint` is for when the engine cannot be reached. The packages are loaded only where they are used.
 const stores = {
   memory() {
     const { MemoryStore } = require("express-session-stores/memory");
-    return { store: new MemoryStore({ absoluteTimeout }) };
+    return { store: new MemoryStore(options) };
   },
 
   file(dataDir) {
     const { FileStore } = require("express-session-stores/file");
-    return { store: new FileStore({ path: join(dataDir, "sessions.lmdb"), absoluteTimeout }) };
+    return { store: new FileStore({ path: join(dataDir, "sessions.lmdb"), ...options }) };
   },
 
   dynamodb() {
@@ -27,7 +33,7 @@ const stores = {
     // infrastructure code, as in production.
     if (endpoint.toUpperCase() === "AWS") {
       const client = new DynamoDBClient();
-      const store = new DynamoDBStore({ client, absoluteTimeout });
+      const store = new DynamoDBStore({ client, ...options });
       const hint = "Check AWS_REGION, the AWS credentials, and that the table is there.";
       return { store, closeClient: () => client.destroy(), hint };
     }
@@ -35,7 +41,7 @@ const stores = {
     // A local engine wants a region and credentials, but any will do.
     const credentials = { accessKeyId: "local", secretAccessKey: "local" };
     const client = new DynamoDBClient({ endpoint, region: "us-east-1", credentials });
-    const store = new DynamoDBStore({ client, absoluteTimeout });
+    const store = new DynamoDBStore({ client, ...options });
     return {
       store,
       // Fine for an example: it does nothing if the table is there. An application should not need the right to do it.
@@ -52,7 +58,7 @@ DYNAMODB_ENDPOINT to one that runs, or to AWS for the real one.`,
     const hosts = (process.env.ETCD_ENDPOINTS || "http://127.0.0.1:2379").split(",").map(host => host.trim());
 
     const client = new Etcd3({ hosts });
-    const store = new EtcdStore({ client, absoluteTimeout });
+    const store = new EtcdStore({ client, ...options });
     return {
       store,
       closeClient: () => client.close(),
@@ -70,4 +76,4 @@ function createStore(name, dataDir) {
   return stores[name](dataDir);
 }
 
-module.exports = { absoluteTimeout, createStore };
+module.exports = { createStore, options };

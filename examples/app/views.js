@@ -2,38 +2,7 @@
 
 const { MAX_QUANTITY } = require("./cart.js");
 const { html } = require("./html.js");
-
-const MINUTE_MS = 60_000;
-
-function layout({ userName, storeName }, title, content) {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>${title} · Corner Shop</title>
-<link rel="icon" href="/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/style.css">
-</head>
-<body>
-<header>
-<a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28">Corner Shop</a>
-${
-  userName !== undefined &&
-  html`<nav><a href="/">Shop</a><a href="/sessions">Sessions</a></nav>
-<form class="user" method="post" action="/sign-out"><span>${userName}</span><button class="quiet">Sign out</button></form>`
-}
-</header>
-<main>
-<h1>${title}</h1>
-${content}
-</main>
-<footer>Sessions are kept in <code>${storeName}</code>.</footer>
-</body>
-</html>
-`.toString();
-}
+const { duration, layout, when } = require("./layout.js");
 
 function signIn(context, { name = "", problem } = {}) {
   return layout(
@@ -50,13 +19,14 @@ ${problem && html`<p class="problem" id="problem">${problem}</p>`}
   );
 }
 
-function shop(context, { session, timeouts, shelf, items }) {
+function shop(context, { session, role, timeouts, shelf, items }) {
   return layout(
     context,
     `Hello, ${session.name}`,
     html`<section class="card figures">
 <p><strong>${session.views}</strong> ${session.views === 1 ? "view" : "views"} of this page since you signed in
 ${when(session.signedInAt)}.</p>
+<p>Your role is <span class="role">${role}</span>.</p>
 <p class="note">You stay signed in for ${duration(timeouts.idleMs)} after your last click${
       timeouts.absoluteMs && html`, and no longer than ${duration(timeouts.absoluteMs)} in all`
     }.</p>
@@ -98,7 +68,6 @@ aria-label="Quantity: ${name}"><button class="quiet" aria-label="Update the quan
 }
 
 function sessions(context, { sessions }) {
-  const elsewhere = sessions.filter(({ own, name }) => !own && name === context.userName).length;
   return layout(
     context,
     "Live sessions",
@@ -109,13 +78,6 @@ function sessions(context, { sessions }) {
 <tbody>${sessions.map(sessionRow)}</tbody>
 </table></div>
 </section>
-${
-  elsewhere > 0 &&
-  html`<form class="card" method="post" action="/sign-out-elsewhere">
-<p>${context.userName} is signed in elsewhere too: ${elsewhere} other ${elsewhere === 1 ? "session" : "sessions"}.</p>
-<button>Sign out everywhere else</button>
-</form>`
-}
 <p class="note">Sign in from a second browser or a private window to see another session here.</p>`,
   );
 }
@@ -135,23 +97,6 @@ function error(context, { status, title, problem, code }) {
 <p class="note">Status ${status}${code && html`, <code>${code}</code>`}. <a href="/">Back to the shop</a></p>
 </section>`,
   );
-}
-
-/** Relative, since the server does not know the visitor's time zone. */
-function when(time) {
-  const distance = time - Date.now();
-  const text =
-    Math.abs(distance) < MINUTE_MS / 2
-      ? "just now"
-      : distance < 0
-        ? `${duration(-distance)} ago`
-        : `in ${duration(distance)}`;
-  return html`<time datetime="${new Date(time).toISOString()}">${text}</time>`;
-}
-
-function duration(ms) {
-  const minutes = Math.max(1, Math.round(ms / MINUTE_MS));
-  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} hours`;
 }
 
 function price(cents) {
