@@ -11,7 +11,7 @@ const fileName: Reader<string> = (value, name) => {
   throw new TypeError(`Expected \`${name}\` to be the name of a PEM file`);
 };
 
-const clearReaders: Readers = { cleanupInterval: number, password: secretOf };
+const clearReaders: Readers = { password: (value, name) => secretOf(value, name), cleanupInterval: number };
 const tlsReaders: Readers = { ca: fileName, cert: fileName, key: fileName };
 
 /** `etcd://user:password@h1:2379,h2:2379/prefix` */

@@ -4,7 +4,7 @@ import { invalidArgument } from "../core/options.js";
 import type { StoreOptions } from "../core/store-options.js";
 import type { SessionLimitOptions } from "../core/users/session-limit.js";
 import { secretOf, variableOf } from "./secrets.js";
-import { type StoreUrl, shownName } from "./store-url.js";
+import { type StoreUrl, wrongUrl } from "./store-url.js";
 
 /** Turns the text of a parameter into the value of its option. The constructor of the store checks the value. */
 export type Reader<Value = unknown> = (text: string, name: string) => Value;
@@ -28,7 +28,9 @@ export const boolean: Reader<boolean> = (value, name) => {
 };
 
 const hashIds: Reader<boolean | HashIdsOptions> = (value, name) =>
-  value === "true" || value === "false" ? value === "true" : { secret: secretOf(value, name) };
+  value === "true" || value === "false"
+    ? value === "true"
+    : { secret: secretOf(value, name, "be true or false, or to ") };
 
 const encryption: Reader<EncryptionOptions> = (value, name) => {
   const keys = secretOf(value, name)
@@ -49,6 +51,8 @@ const sessionLimit: Reader<SessionLimitOptions> = (value, name) => {
   return { max: Number(max), onExceeded: onExceeded as SessionLimitOptions["onExceeded"] };
 };
 
+const secretReaders = { hashIds, encryption };
+
 /** The shared options that a URL can have. The others are functions and objects. */
 const sharedReaders = {
   prefix: text,
@@ -58,35 +62,35 @@ const sharedReaders = {
   conflict: text,
   disableTouch: boolean,
   timeoutMs: number,
-  hashIds,
-  encryption,
   maxSessionsPerUser: sessionLimit,
 } satisfies { [Name in keyof StoreOptions]?: Reader };
 
-const fieldReaders: Readers = { "encryption.acceptUnencrypted": boolean };
+const fieldReaders = { "encryption.acceptUnencrypted": boolean };
 
 /**
  * Reads the parameters of a URL.
  *
- * @param own - the readers of the backend's own parameters
+ * @param own - the readers of the backend's own parameters, those of secrets first
  * @throws TypeError for an unknown or ill-typed parameter
  */
 export function readParameters({ scheme, parameters }: StoreUrl, own: Readers): Options {
-  const readers: Readers = { ...sharedReaders, ...own, ...fieldReaders };
-  for (const name of parameters.keys()) {
-    if (Object.hasOwn(readers, name)) continue;
-    throw new TypeError(
-      `Unknown parameter${shownName(name)} in the ${scheme} URL of the session store. Known are ${Object.keys(readers).join(", ")}.`,
-    );
-  }
+  // An option comes before its fields. Secrets come before what may be a part of one, if it was not encoded.
+  const readers: Readers = { ...secretReaders, ...own, ...sharedReaders, ...fieldReaders };
   const values: Options = {};
-  // The order of the readers: an option comes before its fields.
   for (const [name, read] of Object.entries(readers)) {
-    const given = parameters.get(name);
+    const [given, ...more] = parameters.get(name) ?? [];
     if (given === undefined) continue;
     const [option = "", field] = name.split(".");
     const value = read(given, name);
+    if (more.length > 0) throw wrongUrl(scheme, `has the parameter \`${name}\` more than once`);
     values[option] = field === undefined ? value : { ...(values[option] as Options), [field]: value };
+  }
+  for (const name of parameters.keys()) {
+    if (Object.hasOwn(readers, name)) continue;
+    const shown = /^[\w.-]{1,40}$/.test(name) ? ` \`${name}\`` : "";
+    throw new TypeError(
+      `Unknown parameter${shown} in the ${scheme} URL of the session store. Known are ${Object.keys(readers).join(", ")}.`,
+    );
   }
   return values;
 }

@@ -6,8 +6,8 @@ export interface StoreUrl {
   readonly authority: string | undefined;
   /** The path, decoded. */
   readonly path: string;
-  /** The query, decoded. */
-  readonly parameters: ReadonlyMap<string, string>;
+  /** The values of each parameter of the query, decoded. */
+  readonly parameters: ReadonlyMap<string, readonly string[]>;
 }
 
 const PARTS = /^([^:]*):(?:\/\/([^/?]*))?([^?]*)(?:\?(.*))?$/s;
@@ -55,11 +55,6 @@ export function decode(scheme: string, text: string, part: string): string {
   }
 }
 
-/** The name of a parameter as errors show it, if it looks like one. */
-export function shownName(name: string): string {
-  return /^[\w.-]{1,40}$/.test(name) ? ` \`${name}\`` : "";
-}
-
 /** Refuses a password that was not encoded, before any part of it is taken for something else. */
 function assertUnambiguous(
   scheme: string,
@@ -77,19 +72,19 @@ function assertUnambiguous(
   if (afterAuthority.includes("@")) {
     throw wrongUrl(
       scheme,
-      "has an `@` after its hosts. In a password write `/` as `%2F`, `?` as `%3F` and `@` as `%40`; elsewhere `@` as `%40`",
+      "has an `@` where none may stand: write it as `%40`, and in a password also `/` as `%2F` and `?` as `%3F`",
     );
   }
 }
 
-function parametersOf(scheme: string, query: string): Map<string, string> {
-  const parameters = new Map<string, string>();
+function parametersOf(scheme: string, query: string): Map<string, string[]> {
+  const parameters = new Map<string, string[]>();
   for (const pair of query.split("&")) {
     if (pair === "") continue;
-    const [encodedName = "", ...values] = pair.split("=");
+    const [encodedName = "", ...rest] = pair.split("=");
     const name = decode(scheme, encodedName, "query");
-    if (parameters.has(name)) throw wrongUrl(scheme, `has the parameter${shownName(name)} twice`);
-    parameters.set(name, decode(scheme, values.join("="), "query"));
+    const value = decode(scheme, rest.join("="), "query");
+    parameters.set(name, [...(parameters.get(name) ?? []), value]);
   }
   return parameters;
 }
