@@ -26,6 +26,7 @@ export class LazyEtcdClient {
   readonly #etcd3 = loadEtcd3();
   readonly #connection: EtcdConnection;
   #opening: Promise<Etcd3> | undefined;
+  #isClosed = false;
 
   /** @throws Error if etcd3 is not installed */
   constructor(connection: EtcdConnection) {
@@ -33,6 +34,7 @@ export class LazyEtcdClient {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     const client = await this.#opening?.catch(() => undefined);
     client?.close();
   }
@@ -47,6 +49,8 @@ export class LazyEtcdClient {
   }
 
   async #create(): Promise<Etcd3> {
+    // A request may be sent again after its store was closed, since its caller has timed out.
+    if (this.#isClosed) throw new Error("The client is closed");
     const { hosts, auth, files } = this.#connection;
     const options: IOptions = { hosts };
     if (auth !== undefined) {

@@ -13,7 +13,7 @@ export const file: Scheme = {
         "has a host after `//`. Expected `file:./data/sessions.lmdb` from the working directory, or `file:/data/sessions.lmdb`",
       );
     }
-    if (path === "" || path.includes("\0")) {
+    if (path === "" || path.endsWith("/") || path.includes("\0")) {
       throw wrongUrl(scheme, "does not name a file: expected one such as `file:./data/sessions.lmdb`");
     }
     const { FileStore } = require("../file.js") as typeof import("../file.js");

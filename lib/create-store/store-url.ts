@@ -65,7 +65,7 @@ function assertUnambiguous(
 ): void {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
   if (/[\u0000-\u001f\u007f]/.test(url) || url.trim() !== url) {
-    throw wrongUrl(scheme, "has a space at its begin or end, a line break or another control character");
+    throw wrongUrl(scheme, "has a space at its beginning or end, a line break or another control character");
   }
   if (url.includes("#")) throw wrongUrl(scheme, "has a `#`: write it as `%23`");
   const afterAuthority = authority ? path + query : query;
