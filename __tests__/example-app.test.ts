@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -6,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Browser, setCookieOf } from "./helpers/app.js";
 import { backends, useBackend } from "./helpers/backends.js";
-import { startEtcd } from "./helpers/engines.js";
+import { etcdEndpoints, startEtcd } from "./helpers/engines.js";
 import { createApp, optionsFor, pageText, signIn, submit } from "./helpers/example-app.js";
 
 describe.each(backends)("the example application, sessions in $name", backend => {
@@ -130,6 +131,7 @@ describe("the example application's server", () => {
   /** Starts it as a user would; returns its address when it listens. */
   async function start(env: Record<string, string>): Promise<{ address: string; server: ChildProcess }> {
     const server = spawn(process.execPath, [join(folder, "examples/app/server.js")], {
+      cwd: folder,
       env: { PATH: process.env.PATH, PORT: "0", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -165,6 +167,25 @@ describe("the example application's server", () => {
     expect(await stop(second.server, "SIGINT")).toEqual([0, null]);
   });
 
+  it.each([
+    ["file", () => "file:./visits/sessions.lmdb"],
+    ["etcd", () => `etcd://${etcdEndpoints().join().replaceAll("http://", "")}/${randomUUID()}:`],
+    [
+      "dynamodb",
+      () =>
+        `dynamodb://local/visits-${randomUUID()}?endpoint=${process.env.DYNALITE_ENDPOINT}&consistentRead=true`,
+    ],
+  ])("keeps the sessions where a URL says: %s", async (_scheme, urlOf) => {
+    const SESSION_STORE = urlOf();
+    const first = await start({ SESSION_STORE });
+    const ada = await signIn(first.address, "Ada");
+    expect(await pageText(ada)).toContain("1 view of this page");
+    expect(await stop(first.server, "SIGTERM")).toEqual([0, null]);
+    const second = await start({ SESSION_STORE });
+    expect(await pageText(ada.clone(second.address))).toMatch(/Hello, Ada .*2 views/);
+    expect(await stop(second.server, "SIGTERM")).toEqual([0, null]);
+  });
+
   it("goes on when etcd is gone: it answers with status 503, and ends when it is told to", async () => {
     const etcd = await startEtcd();
     const { address, server } = await start({ SESSION_STORE: "etcd", ETCD_ENDPOINTS: etcd.endpoint });
@@ -180,11 +201,20 @@ describe("the example application's server", () => {
   });
 
   it.each([
-    [{ SESSION_STORE: "redis" }, /^SESSION_STORE is "redis": expected memory, file, dynamodb, etcd\.\n$/],
+    [
+      { SESSION_STORE: "redis" },
+      /^SESSION_STORE is "redis": expected memory, file, dynamodb, etcd or a URL such as file:\S+\n$/,
+    ],
+    [{ SESSION_STORE: "redis://h" }, /unknown scheme `redis:`\. Known are memory:, /],
+    [{ SESSION_STORE: "etcd://sessions:p@h:x" }, /^The etcd URL of the session store has a wrong host/],
     [{ PORT: "http" }, /^PORT is "http": expected a number from 0 to 65535\.\n$/],
     [
       { SESSION_STORE: "etcd", ETCD_ENDPOINTS: "http://127.0.0.1:1" },
       /^The session store "etcd" cannot be used: .*npm run engine:etcd/s,
+    ],
+    [
+      { SESSION_STORE: "etcd://sessions:s3cret@127.0.0.1:1" },
+      /^The session store "etcd" cannot be used: (?!.*s3cret).*npm run engine:etcd/s,
     ],
   ])("does not start with %j, and says why", async (env, message) => {
     await expect(start(env)).rejects.toThrow(message);

@@ -32,6 +32,7 @@ const exported: Record<string, string[]> = {
     "StoreError",
     "UNREADABLE",
     "conditionHolds",
+    "createStore",
     "decodeRecord",
     "encodeRecord",
     "isTombstone",
@@ -153,9 +154,13 @@ describe("the tarball", () => {
     expect(["Unreleased", manifest.version]).toContain(first);
   });
 
-  it("refers to no source maps, reads no environment variables and prints nothing", async () => {
+  it("refers to no source maps, prints nothing, and reads no environment variables but those that a URL names", async () => {
     for (const [path, text] of await sources(".js")) {
-      expect([path, text.match(/sourceMappingURL|process\.env|console\./)]).toEqual([path, null]);
+      expect([path, text.match(/sourceMappingURL|console\./)]).toEqual([path, null]);
+      // What stands in a comment is an example.
+      const code = text.replace(/\/\*.*?\*\//gs, "");
+      const variables = path === "dist/create-store/secrets.js" ? ["process.env[name]"] : [];
+      expect([path, code.match(/process\.env.{0,6}/g) ?? []]).toEqual([path, variables]);
     }
   });
 
@@ -245,6 +250,20 @@ describe("without the optional peers", () => {
       const imported = `await import("${path}").catch(error => console.log(error.message));`;
       expect(await node(project, imported, "module")).toBe(message);
     });
+  });
+
+  it.each([
+    ["file:./sessions.lmdb", "file", "lmdb"],
+    ["dynamodb:///sessions", "dynamodb", "@aws-sdk/client-dynamodb"],
+    ["etcd://127.0.0.1", "etcd", "etcd3"],
+  ])("says what to install for the store of a URL: %s", async (url, subpath, missing) => {
+    const code = `
+      const { createStore } = require("${name}");
+      createStore("memory:");
+      try { createStore("${url}"); } catch (error) { console.log(error.message); }`;
+    expect(await node(bare, code)).toBe(
+      `${name}/${subpath} needs the package ${missing}, which is not installed: npm install ${missing}\n`,
+    );
   });
 
   it("says which package the client is of when the etcd store gets none", async () => {
@@ -366,7 +385,7 @@ describe("the declarations", () => {
   const useOfAll = `
     import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
     import { Etcd3 } from "etcd3";
-    import { AbstractStore, type ConflictEvent, StoreError, type StoreOptions } from "${name}";
+    import { AbstractStore, type ConflictEvent, createStore, StoreError, type StoreOptions } from "${name}";
     import { type ConformanceOptions, storeConformance } from "${name}/conformance";
     import { DynamoDBStore, type DynamoDBStoreOptions } from "${name}/dynamodb";
     import { EtcdStore, type EtcdStoreOptions } from "${name}/etcd";
@@ -384,6 +403,7 @@ describe("the declarations", () => {
     const memory: MemoryStoreOptions = { ...shared, max: 1000 };
     const stores: AbstractStore[] = [
       new DynamoDBStore(dynamodb), new EtcdStore(etcd), new FileStore(file), new MemoryStore(memory),
+      createStore(process.env["SESSION_STORE"], shared),
     ];
     export const handlers = stores.map(store => session({ store, secret: "secret" }));
 

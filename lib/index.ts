@@ -37,4 +37,5 @@ export type { ReindexProgress } from "./core/users/reindex.js";
 export type { SessionLimitOptions } from "./core/users/session-limit.js";
 export type { UserOf } from "./core/users/user-ids.js";
 export type { SessionChange, UserSessionInfo } from "./core/users/user-sessions.js";
+export { createStore } from "./create-store.js";
 export { StoreError, type StoreErrorCode } from "./errors.js";

@@ -1,6 +1,7 @@
 // Starts the example application:
 //
-//   SESSION_STORE    memory, file (the default), dynamodb or etcd; see store.js for the settings of each
+//   SESSION_STORE    memory, file (the default), dynamodb, etcd, or the URL of a store, such as
+//                    etcd://user:password@h1:2379,h2:2379/prefix; see store.js for the settings of the short names
 //   PORT             3000
 //   SESSION_SECRET   signs the cookies; by default a random one, kept in .data
 
@@ -10,7 +11,7 @@ const { mkdirSync, readFileSync, writeFileSync } = require("node:fs");
 const { createServer } = require("node:http");
 const { join } = require("node:path");
 const { createApp } = require("./app.js");
-const { createStore, options } = require("./store.js");
+const { openStore, options } = require("./store.js");
 
 const dataDir = join(__dirname, "../../.data");
 const STOP_TIMEOUT_MS = 10_000;
@@ -19,17 +20,16 @@ const STOP_TIMEOUT_MS = 10_000;
 class StartError extends Error {}
 
 async function start() {
-  const name = process.env.SESSION_STORE || "file";
   const port = process.env.PORT || "3000";
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
     throw new StartError(`PORT is "${port}": expected a number from 0 to 65535.`);
   }
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const backend = openStore(name);
+  const backend = openBackend(process.env.SESSION_STORE || "file");
 
   // Listening before the engine is known to answer would only give every visitor an error.
-  await backend.prepare?.().catch(error => unreachable(name, error, backend.hint));
-  await backend.store.ping().catch(error => unreachable(name, error, backend.hint));
+  await backend.prepare?.().catch(error => unreachable(backend, error));
+  await backend.store.ping().catch(error => unreachable(backend, error));
 
   const app = createApp(backend.store, { secret: sessionSecret(), absoluteTimeout: options.absoluteTimeout });
   const server = createServer(app).listen(Number(port));
@@ -44,9 +44,9 @@ async function start() {
   stopOnSignals(server, backend);
 }
 
-function openStore(name) {
+function openBackend(setting) {
   try {
-    const backend = createStore(name, dataDir);
+    const backend = openStore(setting, dataDir);
     // What failed in the background, such as a clean-up, has nobody else to tell.
     backend.store.on("error", error => console.error("In the background of the session store:", error));
     return backend;
@@ -55,10 +55,10 @@ function openStore(name) {
   }
 }
 
-function unreachable(name, error, hint) {
+function unreachable({ scheme, hint }, error) {
   const { cause } = error;
   const lines = [
-    `The session store "${name}" cannot be used: ${error.message}`,
+    `The session store "${scheme}" cannot be used: ${error.message}`,
     cause && `Cause: ${cause.message || cause.code}`,
     hint,
   ];
@@ -83,7 +83,7 @@ function sessionSecret() {
   return secret;
 }
 
-function stopOnSignals(server, { store, closeClient }) {
+function stopOnSignals(server, { store }) {
   let stopping = false;
   const stop = async () => {
     // npm passes on a Ctrl-C that the terminal has sent already.
@@ -93,7 +93,6 @@ function stopOnSignals(server, { store, closeClient }) {
     setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS).unref();
     await new Promise(closed => server.close(closed));
     await store.close();
-    await closeClient?.();
     // Without process.exit(): if anything were left open, it would show here.
   };
   process.on("SIGINT", stop);

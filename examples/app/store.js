@@ -1,6 +1,7 @@
 // The only file that knows which store it is: changing stores changes nothing else in the application.
 
 const { join } = require("node:path");
+const { createStore } = require("express-session-stores");
 const { userOf } = require("./users.js");
 
 // Every store takes the same options.
@@ -11,69 +12,60 @@ const options = {
   user: userOf,
 };
 
-// Each returns the `store` and, where there is a client, what has to happen to that: a store closes only what it
-// opened itself. `hint` is for when the engine cannot be reached. The packages are loaded only where they are used.
-const stores = {
-  memory() {
-    const { MemoryStore } = require("express-session-stores/memory");
-    return { store: new MemoryStore(options) };
-  },
+// The URLs of short names, for a first look: a deployment sets SESSION_STORE to a URL of its own.
+const shortNames = {
+  memory: () => "memory:",
 
-  file(dataDir) {
-    const { FileStore } = require("express-session-stores/file");
-    return { store: new FileStore({ path: join(dataDir, "sessions.lmdb"), ...options }) };
-  },
+  file: dataDir => `file:${encodeURIComponent(join(dataDir, "sessions.lmdb"))}`,
 
   dynamodb() {
-    const { DynamoDBClient } = require("@aws-sdk/client-dynamodb");
-    const { DynamoDBStore } = require("express-session-stores/dynamodb");
     const endpoint = process.env.DYNAMODB_ENDPOINT || "http://127.0.0.1:8000";
-
-    // Region and credentials from where the AWS tools take them. The table has to be there: create it with your
-    // infrastructure code, as in production.
-    if (endpoint.toUpperCase() === "AWS") {
-      const client = new DynamoDBClient();
-      const store = new DynamoDBStore({ client, ...options });
-      const hint = "Check AWS_REGION, the AWS credentials, and that the table is there.";
-      return { store, closeClient: () => client.destroy(), hint };
-    }
-
-    // A local engine wants a region and credentials, but any will do.
-    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    const client = new DynamoDBClient({ endpoint, region: "us-east-1", credentials });
-    const store = new DynamoDBStore({ client, ...options });
-    return {
-      store,
-      // Fine for an example: it does nothing if the table is there. An application should not need the right to do it.
-      prepare: () => store.createTable(),
-      closeClient: () => client.destroy(),
-      hint: `Expected DynamoDB at ${endpoint}. Start a local one with \`npm run engine:dynamodb\` in another terminal, set
-DYNAMODB_ENDPOINT to one that runs, or to AWS for the real one.`,
-    };
+    // Region and credentials from where the AWS tools take them.
+    if (endpoint.toUpperCase() === "AWS") return "dynamodb:///sessions";
+    return `dynamodb://us-east-1/sessions?endpoint=${encodeURIComponent(endpoint)}`;
   },
 
   etcd() {
-    const { Etcd3 } = require("etcd3");
-    const { EtcdStore } = require("express-session-stores/etcd");
-    const hosts = (process.env.ETCD_ENDPOINTS || "http://127.0.0.1:2379").split(",").map(host => host.trim());
-
-    const client = new Etcd3({ hosts });
-    const store = new EtcdStore({ client, ...options });
-    return {
-      store,
-      closeClient: () => client.close(),
-      hint: `Expected etcd at ${hosts.join(", ")}. Start a local one with \`npm run engine:etcd\` in another terminal, or set
-ETCD_ENDPOINTS to one that runs.`,
-    };
+    const endpoints = (process.env.ETCD_ENDPOINTS || "http://127.0.0.1:2379").split(",");
+    const scheme = endpoints[0].trim().startsWith("https:") ? "etcds" : "etcd";
+    return `${scheme}://${endpoints.map(endpoint => endpoint.trim().replace(/^https?:\/\//, "")).join(",")}`;
   },
 };
 
-/** The store called `name`. Opens no connection: that happens with the first call of the store. */
-function createStore(name, dataDir) {
-  if (!Object.hasOwn(stores, name)) {
-    throw new Error(`SESSION_STORE is "${name}": expected ${Object.keys(stores).join(", ")}.`);
+// What to do when the engine cannot be reached, by the scheme of the URL.
+const hints = {
+  dynamodb: `Check the region, the AWS credentials, and that the table is there. For a local DynamoDB run
+\`npm run engine:dynamodb\` in another terminal, or set DYNAMODB_ENDPOINT to one that runs (AWS means the real one).`,
+  etcd: `Check the hosts. For a local etcd run \`npm run engine:etcd\` in another terminal, or set ETCD_ENDPOINTS to one that
+runs.`,
+};
+
+/**
+ * Opens the store of a setting: a short name, or a URL that `createStore` knows. Opens no connection: that happens with
+ * the first call of the store. Returns the `store`, the `scheme` of its URL, which unlike the URL has no password, and
+ * what may have to be prepared.
+ */
+function openStore(setting, dataDir) {
+  if (/^\w+$/.test(setting) && !Object.hasOwn(shortNames, setting)) {
+    throw new Error(
+      `SESSION_STORE is "${setting}": expected ${Object.keys(shortNames).join(", ")} or a URL such as file:./data/sessions.lmdb.`,
+    );
   }
-  return stores[name](dataDir);
+  const url = Object.hasOwn(shortNames, setting) ? shortNames[setting](dataDir) : setting;
+  const isLocalDynamoDB = /^dynamodb:.*[?&]endpoint=/i.test(url);
+  if (isLocalDynamoDB && !process.env.AWS_ACCESS_KEY_ID && !process.env.AWS_PROFILE) {
+    // A local engine wants credentials, but any will do.
+    Object.assign(process.env, { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" });
+  }
+  const store = createStore(url, options);
+  const scheme = url.slice(0, url.indexOf(":")).toLowerCase();
+  return {
+    store,
+    scheme,
+    // Fine for an example: it does nothing if the table is there. An application should not need the right to do it.
+    prepare: isLocalDynamoDB ? () => store.createTable() : undefined,
+    hint: hints[scheme.replace("etcds", "etcd")],
+  };
 }
 
-module.exports = { createStore, options };
+module.exports = { openStore, options };

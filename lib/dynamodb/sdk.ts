@@ -1,12 +1,20 @@
-import { requirePeer } from "../support/optional-peer.js";
+import { peerError } from "../support/optional-peer.js";
 
-export const sdk = requirePeer<typeof import("@aws-sdk/client-dynamodb")>(
-  "@aws-sdk/client-dynamodb",
-  "dynamodb",
-  () => require("@aws-sdk/client-dynamodb"),
-);
-export const lib = requirePeer<typeof import("@aws-sdk/lib-dynamodb")>(
-  "@aws-sdk/lib-dynamodb",
-  "dynamodb",
-  () => require("@aws-sdk/lib-dynamodb"),
-);
+export const sdk = loadClient();
+export const lib = loadDocumentClient();
+
+function loadClient(): typeof import("@aws-sdk/client-dynamodb") {
+  try {
+    return require("@aws-sdk/client-dynamodb");
+  } catch (error) {
+    throw peerError(error, "@aws-sdk/client-dynamodb", "dynamodb");
+  }
+}
+
+function loadDocumentClient(): typeof import("@aws-sdk/lib-dynamodb") {
+  try {
+    return require("@aws-sdk/lib-dynamodb");
+  } catch (error) {
+    throw peerError(error, "@aws-sdk/lib-dynamodb", "dynamodb");
+  }
+}

@@ -1,8 +1,8 @@
 import type { DatabaseOptions, Database as LmdbDatabase, RootDatabaseOptionsWithPath } from "lmdb";
-import { requirePeer } from "../support/optional-peer.js";
+import { peerError } from "../support/optional-peer.js";
 import { assertOneNamespace, failWhereLmdbWaits } from "./pid-namespace.js";
 
-const lmdb = requirePeer<typeof import("lmdb")>("lmdb", "file", () => require("lmdb"));
+const lmdb = loadLmdb();
 
 const OWNER_ONLY_FILE = 0o600;
 
@@ -111,4 +111,12 @@ function tableOpenedByReading(LmdbTable: TableClass): TableClass {
       return open();
     }
   };
+}
+
+function loadLmdb(): typeof import("lmdb") {
+  try {
+    return require("lmdb");
+  } catch (error) {
+    throw peerError(error, "lmdb", "file");
+  }
 }

@@ -1,19 +1,14 @@
 /**
- * Loads an optional peer dependency for the subpath that needs it. `load` has the `require` call itself, so that
- * bundlers see it.
- *
- * @throws Error that says what to install, if the package is missing
+ * The error to throw when an optional peer dependency could not be loaded: one that says what to install, if the
+ * package is missing. Whoever needs a peer calls `require` with its literal name in a `try` block: so bundlers see it,
+ * and warn if it is missing instead of failing.
  */
-export function requirePeer<T>(name: string, subpath: string, load: () => unknown): T {
-  try {
-    return load() as T;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    // Only the package itself: a dependency that it misses is another problem.
-    if (code !== "MODULE_NOT_FOUND" || !message.includes(`'${name}'`)) throw error;
-    throw new Error(
-      `express-session-stores/${subpath} needs the package ${name}, which is not installed: npm install ${name}`,
-      { cause: error },
-    );
-  }
+export function peerError(error: unknown, name: string, subpath: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  // Only the package itself: a dependency that it misses is another problem.
+  if (code !== "MODULE_NOT_FOUND" || !message.includes(`'${name}'`)) return error;
+  return new Error(
+    `express-session-stores/${subpath} needs the package ${name}, which is not installed: npm install ${name}`,
+    { cause: error },
+  );
 }
