@@ -173,7 +173,7 @@ describe("the example application's server", () => {
     [
       "dynamodb",
       () =>
-        `dynamodb://local/visits-${randomUUID()}?endpoint=${process.env.DYNALITE_ENDPOINT}&consistentRead=true`,
+        `dynamodb://local/visits-${randomUUID()}?endpoint=${process.env.DYNAMODB_ENDPOINT}&consistentRead=true`,
     ],
   ])("keeps the sessions where a URL says: %s", async (_scheme, urlOf) => {
     const SESSION_STORE = urlOf();

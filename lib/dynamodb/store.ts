@@ -250,6 +250,7 @@ export class DynamoDBStore extends AbstractStore {
         await this.#send(transaction as unknown as PutCommand, operation);
         return { written: true };
       } catch (error) {
+        if (errorName(error) === "UnknownOperationException") throw noTransactions(error);
         if (!isCanceled(error)) return this.#table.rethrow(error);
         retried ||= isRepeated(error);
         const [ofSession, ofUser] = error.CancellationReasons ?? [];
@@ -415,6 +416,14 @@ function isCanceled(error: unknown): error is TransactionCanceledException {
 
 function isTooLarge(reason: CancellationReason | undefined): boolean {
   return reason?.Code === "ValidationError" && /size/i.test(reason.Message ?? "");
+}
+
+function noTransactions(cause: unknown): StoreError {
+  return new StoreError(
+    "ERR_STORE_UNAVAILABLE",
+    "This engine has no TransactWriteItems, which the option `user` needs: use DynamoDB or DynamoDB Local instead of dynalite.",
+    { cause },
+  );
 }
 
 function tooManySessions(cause: unknown): StoreError {
