@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
+import axe from "axe-core";
 import { type APIRequestContext, type Browser, chromium, type Page } from "playwright-core";
 import type { AbstractStore } from "../../lib/index.js";
+import { Gate } from "../helpers/app.js";
 import { backends, memory, useBackend } from "../helpers/backends.js";
 import { chromiumPath } from "../helpers/engines.js";
 import { createApp, optionsFor } from "../helpers/example-app.js";
@@ -120,6 +122,33 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
       await here.getByRole("link", { name: "Shop", exact: true }).click();
       await arrive(here, "Hello, Ada");
     });
+
+    it("are signed out also while a slow request of theirs is under way", async () => {
+      const store = createStore(optionsFor(backend));
+      const set = store.set.bind(store) as (...args: unknown[]) => unknown;
+      let gate: Gate | undefined;
+      Object.assign(store, {
+        set: async (...args: unknown[]) => {
+          await gate?.pass();
+          set(...args);
+        },
+      });
+      await serve(store);
+      const [here, there] = [await signIn("Ada"), await signIn("Ada")];
+      await here.goto("/devices");
+      gate = new Gate();
+      const slow = there.getByRole("button", { name: "Add to the cart: Mug" }).click();
+      await gate.reached;
+      const opened = gate;
+      gate = undefined;
+      await here.getByRole("button", { name: /^End the session: Chrome on / }).click();
+      await expectNotice(here, "The session has been ended.");
+      opened.open();
+      await slow;
+      await arrive(there, "Sign in");
+      await there.goto("/");
+      await arrive(there, "Sign in");
+    });
   },
 );
 
@@ -233,7 +262,15 @@ describe("the pages in a browser", () => {
     await page.getByRole("button", { name: button }).click();
   }
 
-  it("fit into a window 360 px wide, and have enough contrast in light and dark", async () => {
+  /** The rules of axe-core that a page violates, and where. */
+  async function violationsIn(page: Page): Promise<string[]> {
+    await page.evaluate(axe.source);
+    const { passes, violations } = (await page.evaluate("axe.run()")) as axe.AxeResults;
+    if (passes.length === 0) throw new Error("axe-core has looked at nothing");
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  }
+
+  it("fit into a window 360 px wide, are accessible, and have enough contrast in light and dark", async () => {
     const flaws: string[] = [];
     for await (const [name, page] of pages()) {
       for (const width of [1280, 360]) {
@@ -246,6 +283,8 @@ describe("the pages in a browser", () => {
         await page.emulateMedia({ colorScheme });
         backgrounds.add(await page.evaluate("getComputedStyle(document.body).backgroundColor"));
         for (const low of await page.evaluate(lowContrasts)) flaws.push(`${name} in ${colorScheme}: ${low}`);
+        for (const violation of await violationsIn(page))
+          flaws.push(`${name} in ${colorScheme}: ${violation}`);
       }
       if (backgrounds.size !== 2) flaws.push(`${name} looks the same in light and dark`);
     }
