@@ -1,4 +1,4 @@
-import { absoluteEnd, GRACE_MS, type LifetimePolicy, MAX_TIME, touchAfterMs } from "../expiry.js";
+import { GRACE_MS, type LifetimePolicy, MAX_TIME, touchAfterMs } from "../expiry.js";
 import type { StoredRecord, UserEntry } from "../record.js";
 
 /** Sessions with shorter lifetimes need a new entry once in this time, not once per lifetime. */
@@ -17,20 +17,36 @@ export function entryOf(
   policy: LifetimePolicy,
 ): UserEntry | undefined {
   const { user } = record;
-  if (user === undefined) return undefined;
-  const deleteAt = entryEndOf(record, policy);
-  const isListed = over?.user === user && entryEndOf(over, policy) >= deleteAt;
-  return isListed ? undefined : { user, id, deleteAt };
+  const isListed = over !== undefined && over.user === user && !outlivesEntry(over, record, policy);
+  return user === undefined || isListed ? undefined : newEntryOf(user, record, id, policy);
+}
+
+/** An entry for a session, whether it has one or not. */
+export function newEntryOf(
+  user: string,
+  record: StoredRecord,
+  id: string,
+  policy: LifetimePolicy,
+): UserEntry {
+  return { user, id, deleteAt: entryEndOf(record, policy) };
+}
+
+/** Whether a session that becomes `record` lives longer than the entry that a user of the record `over` has. */
+export function outlivesEntry(over: StoredRecord, record: StoredRecord, policy: LifetimePolicy): boolean {
+  return entryEndOf(record, policy) > entryEndOf(over, policy);
 }
 
 /**
  * Until when a session with this record has an entry. A session's time is divided into periods of its lifetime. An entry
- * lasts for a whole period more than the one of the last use, so it is renewed once per period, not by each touch.
+ * outlasts the session that is used until the end of a period, so it is renewed once per period, not by each touch.
+ *
+ * Leaves out `absoluteTimeout`, and has room for any `touchAfter` of up to a period: the entry may have been written by
+ * a process that was given other ones.
  */
 function entryEndOf(record: StoredRecord, policy: LifetimePolicy): number {
   const { lifetime, activeAt, createdAt } = record;
   const period = Math.max(lifetime, MIN_PERIOD_MS);
   const periods = Math.floor(Math.max(0, activeAt - createdAt) / period) + 1;
-  const end = createdAt + periods * period + lifetime + touchAfterMs(lifetime, policy);
-  return Math.min(end, absoluteEnd(record, policy), MAX_TIME - GRACE_MS) + GRACE_MS;
+  const end = createdAt + periods * period + lifetime + Math.max(period, touchAfterMs(lifetime, policy));
+  return Math.min(end, MAX_TIME - GRACE_MS) + GRACE_MS;
 }
