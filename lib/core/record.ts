@@ -102,11 +102,6 @@ export interface ActivityUpdate {
   readonly lifetime: number;
   /** The `createdAt` that the stored record must have if `deleteAt` depends on it, else `undefined`. */
   readonly createdAt: number | undefined;
-  /**
-   * The user that the stored record must have, `null` for none, if the touch makes the session outlive an entry that was
-   * written so far, else `undefined`. Only for backends that keep lists of users.
-   */
-  readonly user?: string | null | undefined;
   /** The stored `activeAt` must not be earlier: the session has ended. At or after `activeAt` there is nothing to do. */
   readonly activeFrom: number;
   /** When the backend may delete the record after the touch, in epoch milliseconds. */
@@ -170,7 +165,6 @@ export function touchHolds(found: Found | undefined, touch: ActivityUpdate): fou
     record !== UNREADABLE &&
     record.lifetime === touch.lifetime &&
     (touch.createdAt === undefined || record.createdAt === touch.createdAt) &&
-    (touch.user === undefined || (record.user ?? null) === touch.user) &&
     record.activeAt >= touch.activeFrom &&
     record.activeAt < touch.activeAt
   );

@@ -16,7 +16,7 @@ import { lastUse, requestedLifetime } from "./save/requested-lifetime.js";
 import type { StoreParts } from "./save/save.js";
 import type { TrackedSession } from "./save/tracked-sessions.js";
 import { incarnationOf } from "./save/write-ids.js";
-import { entryOf, outlivesEntry } from "./users/entry.js";
+import { entryOf } from "./users/entry.js";
 
 /** How a touch ended: `skipped` if it would move too little, `none` if there is no session to touch. */
 export type TouchOutcome = "extended" | "skipped" | "none";
@@ -132,13 +132,10 @@ export class Toucher {
     }
     operation.throwIfAbandoned();
     const touched = { ...record, activeAt };
-    // Another request may have given the session a user, whose entry is not the one of this record.
-    const expectsUser = outlivesEntry(record, touched, settings.lifetimes);
     const touch = {
       activeAt,
       lifetime: record.lifetime,
       createdAt: settings.lifetimes.absoluteTimeoutMs === undefined ? undefined : record.createdAt,
-      user: expectsUser ? (record.user ?? null) : undefined,
       activeFrom: earliestActivity(record, settings.now(), 0, settings.lifetimes),
       deleteAt: deleteAtOf(touched, settings.lifetimes),
       seen,

@@ -155,37 +155,28 @@ export class DynamoDBStore extends AbstractStore {
 
   protected override async _touch(
     key: string,
-    { activeAt, lifetime, createdAt, user, activeFrom, deleteAt, entry }: ActivityUpdate,
+    { activeAt, lifetime, createdAt, activeFrom, deleteAt, entry }: ActivityUpdate,
     operation: Operation,
   ): Promise<WriteResult> {
     const activeTo = activeAt - 1;
     if (activeFrom > activeTo) return this.#refuse(key, operation);
-    const conditions = ["#lifetime = :lifetime AND #activeAt BETWEEN :from AND :to"];
+    const condition = "#lifetime = :lifetime AND #activeAt BETWEEN :from AND :to";
     const names = this.#names("activeAt", "ttl", "lifetime");
-    const values: Record<string, unknown> = {
+    const values = {
       ":activeAt": activeAt,
       ":ttl": ttlOf(deleteAt),
       ":lifetime": lifetime,
       ":from": activeFrom,
       ":to": activeTo,
     };
-    if (createdAt !== undefined) {
-      conditions.push("#created = :created");
-      Object.assign(names, this.#names("created"));
-      values[":created"] = createdAt;
-    }
-    if (user !== undefined) {
-      conditions.push(user === null ? "attribute_not_exists(#user)" : "#user = :user");
-      Object.assign(names, this.#names("user"));
-      if (user !== null) values[":user"] = user;
-    }
+    const isAnyCreation = createdAt === undefined;
     const Update = {
       TableName: this.tableName,
       Key: { [this.attributes.id]: key },
       UpdateExpression: "SET #activeAt = :activeAt, #ttl = :ttl",
-      ConditionExpression: conditions.join(" AND "),
-      ExpressionAttributeNames: names,
-      ExpressionAttributeValues: values,
+      ConditionExpression: isAnyCreation ? condition : `${condition} AND #created = :created`,
+      ExpressionAttributeNames: isAnyCreation ? names : { ...names, ...this.#names("created") },
+      ExpressionAttributeValues: isAnyCreation ? values : { ...values, ":created": createdAt },
       ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
     };
     if (entry !== undefined) return this.#sendWithEntry({ Update }, key, entry, operation);

@@ -17,8 +17,10 @@ export function entryOf(
   policy: LifetimePolicy,
 ): UserEntry | undefined {
   const { user } = record;
-  const isListed = over !== undefined && over.user === user && !outlivesEntry(over, record, policy);
-  return user === undefined || isListed ? undefined : newEntryOf(user, record, id, policy);
+  if (user === undefined) return undefined;
+  const entry = newEntryOf(user, record, id, policy);
+  const isListed = over?.user === user && entryEndOf(over, policy) >= entry.deleteAt;
+  return isListed ? undefined : entry;
 }
 
 /** An entry for a session, whether it has one or not. */
@@ -31,22 +33,18 @@ export function newEntryOf(
   return { user, id, deleteAt: entryEndOf(record, policy) };
 }
 
-/** Whether a session that becomes `record` lives longer than the entry that a user of the record `over` has. */
-export function outlivesEntry(over: StoredRecord, record: StoredRecord, policy: LifetimePolicy): boolean {
-  return entryEndOf(record, policy) > entryEndOf(over, policy);
-}
-
 /**
  * Until when a session with this record has an entry. A session's time is divided into periods of its lifetime. An entry
- * outlasts the session that is used until the end of a period, so it is renewed once per period, not by each touch.
+ * lasts for a whole period more than the one of the last use, so it is renewed once per period, not by each touch.
  *
- * Leaves out `absoluteTimeout`, and has room for any `touchAfter` of up to a period: the entry may have been written by
- * a process that was given other ones.
+ * And for another one: a request that loaded the session before it got its user may touch it in the next period, and
+ * takes the entry for that of the user it knows. Leaves out `absoluteTimeout`, because the next save may come from a
+ * process that was given a longer one.
  */
 function entryEndOf(record: StoredRecord, policy: LifetimePolicy): number {
   const { lifetime, activeAt, createdAt } = record;
   const period = Math.max(lifetime, MIN_PERIOD_MS);
   const periods = Math.floor(Math.max(0, activeAt - createdAt) / period) + 1;
-  const end = createdAt + periods * period + lifetime + Math.max(period, touchAfterMs(lifetime, policy));
+  const end = createdAt + (periods + 1) * period + lifetime + touchAfterMs(lifetime, policy);
   return Math.min(end, MAX_TIME - GRACE_MS) + GRACE_MS;
 }
