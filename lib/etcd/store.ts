@@ -8,6 +8,7 @@ import {
   conditionHolds,
   type Found,
   isSession,
+  isTombstone,
   type RecordWrite,
   type Removal,
   type ScannedRecord,
@@ -135,10 +136,19 @@ export class EtcdStore extends AbstractStore {
     if (condition.absent) return await this.#put(key, record, deleteAt, undefined, operation, entry);
     const { token } = condition;
     const over = token === undefined ? await this._read(key, operation) : foundBy(token as KeyState);
-    if (conditionHolds(over, condition)) {
-      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation, entry);
+    if (!conditionHolds(over, condition)) {
+      return { written: false, current: token === undefined ? over : await this._read(key, operation) };
     }
-    return { written: false, current: token === undefined ? over : await this._read(key, operation) };
+    try {
+      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation, entry);
+    } catch (error) {
+      if (!isTombstone(record) || !isQuotaExceeded(error)) throw error;
+    }
+    // As for a removal. Nobody can change the record in between, since the database takes no other writes.
+    const current = await this._read(key, operation);
+    if (!conditionHolds(current, condition)) return { written: false, current };
+    await this.#transactions.delete(key, operation);
+    return { written: true };
   }
 
   /** Ends, because each rejection means that another write was accepted. */
