@@ -128,7 +128,7 @@ describe("the suite", () => {
     const describeOnly = (name: string) => names.push(name);
     storeConformance({ describe: describeOnly, it, createStore, capabilities: { shared: false } });
     expect(names).toEqual([
-      "the contract of session stores (not tested: two stores on one backend, two clocks, prefixes, the size limit, foreign records, outages)",
+      "the contract of session stores (not tested: two stores on one backend, two clocks, prefixes, the size limit, foreign records, findByUser and reindex, ending and changing the sessions of users, maxSessionsPerUser, users and secrets, arguments for users, outages)",
     ]);
   });
 

@@ -1,3 +1,4 @@
+import { getMaxListeners } from "node:events";
 import { Operation } from "../../lib/core/operation.js";
 
 const never = () => new Promise<never>(() => {});
@@ -61,5 +62,9 @@ describe("signal", () => {
     const operation = new Operation(10);
     await operation.withTimeout(never()).catch(() => {});
     expect(operation.signal.aborted).toBe(true);
+  });
+
+  it("takes any number of listeners without a warning of a leak", () => {
+    expect(getMaxListeners(new Operation(1000).signal)).toBe(0);
   });
 });

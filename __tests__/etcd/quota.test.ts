@@ -2,6 +2,7 @@ import { noop } from "cockatiel";
 import { Etcd3 } from "etcd3";
 import { invoke, methodNames } from "../../lib/conformance/observe.js";
 import { plain, sids } from "../../lib/conformance/sessions.js";
+import { assertDevices, handleOf, signInAll, userOf } from "../../lib/conformance/user-sessions.js";
 import type { EtcdStore } from "../../lib/etcd/store.js";
 import { type Traffic, trafficOfEtcd } from "../helpers/counting.js";
 import { type OwnEtcd, startEtcd } from "../helpers/engines.js";
@@ -68,6 +69,18 @@ describe("an etcd of its own", () => {
       expect(await store.length()).toBe(8);
       await store.clear();
       expect(await store.ids()).toEqual([]);
+    });
+
+    it("ends the sessions of users", async () => {
+      const users = open({ client: patient, user: userOf });
+      await signInAll(users, "ann", "a1", "a2", "a3");
+      const handle = await handleOf(users, "ann", "a1");
+      await alarm("Activate");
+      await users.destroyByHandle("ann", handle);
+      await assertDevices(users, { ann: ["a2", "a3"] });
+      expect(await users.destroyByUser("ann")).toBe(2);
+      await assertDevices(users, { ann: [] });
+      expect(await users.get("a2")).toBeNull();
     });
 
     it.each<[string, () => Promise<unknown>]>([

@@ -3,6 +3,7 @@ import { interfaceFaults } from "./broken-stores/interface.js";
 import { lifetimeFaults } from "./broken-stores/lifetimes.js";
 import { recordFaults } from "./broken-stores/records.js";
 import { sessionFaults } from "./broken-stores/sessions.js";
+import { userFaults } from "./broken-stores/users.js";
 
 export { type Fault, replace } from "./broken-stores/fault.js";
 export { MAX_SESSION_BYTES, MapStore } from "./map-store.js";
@@ -13,4 +14,5 @@ export const faults: readonly Fault[] = [
   ...lifetimeFaults,
   ...recordFaults,
   ...interfaceFaults,
+  ...userFaults,
 ];

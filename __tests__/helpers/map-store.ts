@@ -28,7 +28,7 @@ export const MAX_SESSION_BYTES = 1_000_000;
 
 /** The entries of a user, by their ids, and how many were added so far. */
 interface List {
-  readonly entries: Map<string, string>;
+  readonly entries: Map<string, { readonly key: string; readonly deleteAt: number }>;
   added: number;
 }
 
@@ -107,13 +107,15 @@ export class MapStore extends AbstractStore {
   addEntry(key: string, entry: UserEntry | undefined): void {
     if (entry === undefined) return;
     const list = this.listOf(entry.user);
-    list.entries.set(entry.id, key);
+    list.entries.set(entry.id, { key, deleteAt: entry.deleteAt });
     list.added += 1;
   }
 
   override _listUser(user: string): UserList {
     const { entries, added } = this.listOf(user);
-    const sessions = [...entries].map(([entryId, key]) => ({ key, entryId, found: this.find(key) }));
+    // As a lease does.
+    for (const [id, { deleteAt }] of entries) if (deleteAt <= this._now()) entries.delete(id);
+    const sessions = [...entries].map(([entryId, { key }]) => ({ key, entryId, found: this.find(key) }));
     return { sessions, token: added };
   }
 

@@ -5,7 +5,7 @@ import type { Harness } from "./harness.js";
 import { type Fields, plain, requestSession } from "./sessions.js";
 
 /** The option `user` of the tests. */
-const userOf = (session: SessionData) => (session as { user?: string }).user;
+export const userOf = (session: SessionData) => (session as { user?: string }).user;
 
 /** A store with the option `user`. */
 export function openWithUsers(harness: Harness, options: StoreOptions = {}): Promise<AbstractStore> {

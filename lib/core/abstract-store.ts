@@ -103,7 +103,11 @@ export abstract class AbstractStore extends Store {
       touch: (key, touch, operation) => this._touch(key, touch, operation),
       remove: (key, removal, operation) => this._remove(key, removal, operation),
       // Only called with the option `user`, which a store without these primitives refuses.
-      listUser: (user, operation) => this._listUser?.(user, operation) as Awaitable<UserList>,
+      listUser: (user, operation) =>
+        chain(this._listUser?.(user, operation) as Awaitable<UserList>, ({ sessions, token }) => ({
+          sessions: sessions.filter(({ key }) => keys.includes(key)),
+          token,
+        })),
       removeEntries: (user, entries, operation) => this._removeEntries?.(user, entries, operation),
     });
     this.prefix = settings.prefix;
@@ -302,7 +306,8 @@ export abstract class AbstractStore extends Store {
 
   /**
    * Files the sessions that were saved without the option `user` under their users, page by page, while the site runs.
-   * May be interrupted and called again: it skips what is filed. Does not apply `maxSessionsPerUser`.
+   * Also repairs lists that were lost or damaged. May be interrupted and called again: it skips what is listed. Does not
+   * apply `maxSessionsPerUser`.
    */
   async *reindex(options?: CallOptions): AsyncGenerator<ReindexProgress, void, undefined> {
     this.#users();
@@ -612,8 +617,9 @@ export abstract class AbstractStore extends Store {
 
   /**
    * Optional, for the option `user`: the list of a user, read so that it has every entry whose write was acknowledged
-   * before, and what is stored under the keys of the entries. {@link RecordWrite.entry} and
-   * {@link ActivityUpdate.entry} add entries. A backend that derives the lists from the records ignores them.
+   * before, and what is stored under the keys of the entries. May have sessions of longer prefixes, as scans have.
+   * {@link RecordWrite.entry} and {@link ActivityUpdate.entry} add entries. A backend that derives the lists from the
+   * records ignores them.
    */
   protected _listUser?(user: string, operation: Operation): Awaitable<UserList>;
 

@@ -40,6 +40,8 @@ export class Operation {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      // A call for a user has a request for each session, which is no leak.
+      setMaxListeners(0, this.#controller.signal);
       if (this.#abandoned !== undefined) this.#controller.abort(this.#abandoned.reason);
     }
     return this.#controller.signal;

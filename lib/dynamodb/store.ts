@@ -40,8 +40,9 @@ import {
 } from "./options.js";
 import { scanItems } from "./scan.js";
 import { lib } from "./sdk.js";
+import { readSettled } from "./settled-reads.js";
 import { errorName, Table } from "./table.js";
-import { garbageOf, MAX_REMOVED, type UserItem, UserItems } from "./user-items.js";
+import { garbageOf, leadsNowhere, MAX_REMOVED, type UserItem, UserItems } from "./user-items.js";
 
 /** DynamoDB's limits: the bytes of an item, the requests of a BatchWriteItem. */
 const MAX_ITEM_BYTES = 400 * 1024;
@@ -219,11 +220,10 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   /** Sends a command again as long as a transaction on the same items is under way. */
-  async #send(command: PutCommand, operation: Operation): Promise<void> {
+  async #send(command: PutCommand, operation: Operation): Promise<object> {
     for (let repetition = 0; ; repetition++) {
       try {
-        await this.#table.client.send(command, { abortSignal: operation.signal });
-        return;
+        return await this.#table.client.send(command, { abortSignal: operation.signal });
       } catch (error) {
         if (!isTransient(error)) throw error;
       }
@@ -273,7 +273,7 @@ export class DynamoDBStore extends AbstractStore {
 
   /** Removes the entries that lead to no session, so that the item of a user who is never listed does not grow. */
   async #removeGarbage(user: string, item: UserItem, operation: Operation): Promise<void> {
-    const garbage = garbageOf(await this.#sessionsOf(item, operation), user);
+    const garbage = garbageOf(await this.#sessionsOf(user, item, operation), user, item);
     await this._removeEntries(user, garbage.slice(0, MAX_REMOVED), operation);
   }
 
@@ -285,17 +285,29 @@ export class DynamoDBStore extends AbstractStore {
     return this.#users.itemOf(Item);
   }
 
-  #sessionsOf({ entries }: UserItem, operation: Operation): Promise<UserSession[]> {
-    return Promise.all(
-      [...entries].map(async ([entryId, key]) => {
+  /**
+   * The entries of an item with what is stored under their keys. What seems to lead to no session is read again: it may
+   * be a sign-in whose entry can be read already and whose session cannot.
+   */
+  async #sessionsOf(user: string, { entries }: UserItem, operation: Operation): Promise<UserSession[]> {
+    const sessions = await Promise.all(
+      [...entries].map(async ([entryId, { key }]) => {
         return { key, entryId, found: await this.#consistentReader.read(key, operation) };
       }),
+    );
+    const doubtful = new Set(sessions.filter(session => leadsNowhere(session, user)).map(({ key }) => key));
+    if (doubtful.size === 0) return sessions;
+    const settled = await readSettled(this.#table, this.#items, [...doubtful], operation, command =>
+      this.#send(command as unknown as PutCommand, operation).catch(this.#table.rethrow),
+    );
+    return sessions.map(session =>
+      settled.has(session.key) ? { ...session, found: settled.get(session.key) } : session,
     );
   }
 
   protected override async _listUser(user: string, operation: Operation): Promise<UserList> {
     const item = await this.#readUser(this._userKey(user), operation);
-    return { sessions: await this.#sessionsOf(item, operation), token: item.revision };
+    return { sessions: await this.#sessionsOf(user, item, operation), token: item.revision };
   }
 
   protected override async _removeEntries(

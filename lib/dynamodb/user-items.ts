@@ -4,7 +4,8 @@ import { type DynamoDBItems, type ReturnedItem, ttlOf } from "./items.js";
 import type { Table } from "./table.js";
 
 /*
- * The list of a user is one item: an attribute for each entry, whose value is the key of the session, and two counts.
+ * The list of a user is one item: an attribute for each entry, whose value is the key of the session and the second in
+ * which the entry was added, and two counts.
  * A secondary index would be read too late: it follows the table with a delay, also for consistent reads.
  */
 
@@ -16,6 +17,9 @@ const ADDED = "u#added";
 
 /** When so many entries were added, the next sign-in removes garbage first. */
 const MAX_ADDED = 25;
+
+/** How much later than another entry its renewal was added, at least. Twice the grace period. */
+const MIN_RENEWED_SECONDS = 120;
 
 /** Attributes that one update removes. DynamoDB's limit is 300 operators, in 4 KB. */
 export const MAX_REMOVED = 100;
@@ -33,8 +37,15 @@ export interface UserItem {
   readonly revision: number;
   readonly ttl: number;
   readonly added: number;
-  /** The keys of the sessions by the ids of the entries. */
-  readonly entries: ReadonlyMap<string, string>;
+  /** The entries by their ids. */
+  readonly entries: ReadonlyMap<string, AddedEntry>;
+}
+
+/** An entry that leads to the session with this key. */
+export interface AddedEntry {
+  readonly key: string;
+  /** In epoch seconds. */
+  readonly addedAt: number;
 }
 
 /** The mapping between the lists of users and the items of a table. */
@@ -52,7 +63,7 @@ export class UserItems {
     const number = (name: string) => this.#items.numberOf(item?.[name]) || 0;
     const entries = Object.entries(item ?? {})
       .filter(([name]) => name.startsWith(ENTRY_MARK))
-      .map(([name, key]) => [name.slice(ENTRY_MARK.length), key as string] as const);
+      .map(([name, value]) => [name.slice(ENTRY_MARK.length), entryIn(String(value))] as const);
     return { revision: number(REVISION), ttl: number(ttl), added: number(ADDED), entries: new Map(entries) };
   }
 
@@ -81,7 +92,7 @@ export class UserItems {
       },
       ExpressionAttributeValues: {
         ":ttl": userTtl(entry, now),
-        ":key": key,
+        ":key": `${key} ${Math.floor(now / 1000).toString(36)}`,
         ":one": 1,
         ":max": MAX_ADDED,
         ...(listToken !== undefined && listToken !== 0 && { ":rev": listToken }),
@@ -117,11 +128,34 @@ export class UserItems {
   }
 }
 
-/** The entries that lead to no session of this user. */
-export function garbageOf(sessions: readonly UserSession[], user: string): UserSession[] {
-  return sessions.filter(
-    ({ found }) => found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user),
-  );
+/** No character of the end of a key. */
+const SEPARATOR = " ";
+
+function entryIn(value: string): AddedEntry {
+  const end = value.lastIndexOf(SEPARATOR);
+  return { key: value.slice(0, end), addedAt: Number.parseInt(value.slice(end + 1), 36) };
+}
+
+/** Whether an entry leads to no session of this user. */
+export function leadsNowhere({ found }: UserSession, user: string): boolean {
+  return found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user);
+}
+
+/**
+ * The entries that lead to no session of this user, and those that were renewed since. Clocks may differ: an entry that
+ * was added at about the same time stays, because another process may be removing the later one.
+ */
+export function garbageOf(
+  sessions: readonly UserSession[],
+  user: string,
+  { entries }: UserItem,
+): UserSession[] {
+  const latest = new Map<string, number>();
+  for (const { key, addedAt } of entries.values())
+    latest.set(key, Math.max(addedAt, latest.get(key) ?? addedAt));
+  const isRenewed = ({ key, entryId }: UserSession) =>
+    (latest.get(key) as number) - (entries.get(entryId)?.addedAt as number) > MIN_RENEWED_SECONDS;
+  return sessions.filter(session => leadsNowhere(session, user) || isRenewed(session));
 }
 
 function userTtl({ deleteAt }: UserEntry, now: number): number {

@@ -1,17 +1,20 @@
 import type { Etcd3, IKeyValue } from "etcd3";
 import { AbstractStore } from "../core/abstract-store.js";
 import { AFTER_USERS } from "../core/keys.js";
-import type { Operation } from "../core/operation.js";
+import { Operation } from "../core/operation.js";
 import { rules } from "../core/options.js";
 import {
   type ActivityUpdate,
   conditionHolds,
   type Found,
+  isSession,
+  isTombstone,
   type RecordWrite,
   type Removal,
   type ScannedRecord,
   type StoredRecord,
   touchHolds,
+  UNREADABLE,
   type UserEntry,
   type UserList,
   type UserSession,
@@ -45,6 +48,10 @@ const DEFAULT_CLEANUP_SECONDS = 3600;
 
 const MAX_PAGE_RECORDS = 1000;
 
+/** Entries that a process adds between two cleanups of a list. */
+const ENTRIES_PER_CLEANUP = 25;
+const CLEANUP_TIMEOUT_MS = 10_000;
+
 /**
  * How long removals are plain deletes after a full database rejected a write. A put for each of them would fail, and
  * etcd3 would reject everything after a few failures.
@@ -66,6 +73,8 @@ export class EtcdStore extends AbstractStore {
   readonly #sweep: SweepOptions;
   readonly #cleanup: CleanupTimer;
   #isClosed = false;
+  /** The entries that this process has added to lists of users. */
+  #entriesAdded = 0;
   /** Until when the database is taken to be full, on the clock of `performance.now()`. */
   #fullUntil = 0;
 
@@ -127,10 +136,19 @@ export class EtcdStore extends AbstractStore {
     if (condition.absent) return await this.#put(key, record, deleteAt, undefined, operation, entry);
     const { token } = condition;
     const over = token === undefined ? await this._read(key, operation) : foundBy(token as KeyState);
-    if (conditionHolds(over, condition)) {
-      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation, entry);
+    if (!conditionHolds(over, condition)) {
+      return { written: false, current: token === undefined ? over : await this._read(key, operation) };
     }
-    return { written: false, current: token === undefined ? over : await this._read(key, operation) };
+    try {
+      return await this.#put(key, record, deleteAt, over?.token as KeyState, operation, entry);
+    } catch (error) {
+      if (!isTombstone(record) || !isQuotaExceeded(error)) throw error;
+    }
+    // As for a removal. Nobody can change the record in between, since the database takes no other writes.
+    const current = await this._read(key, operation);
+    if (!conditionHolds(current, condition)) return { written: false, current };
+    await this.#transactions.delete(key, operation);
+    return { written: true };
   }
 
   /** Ends, because each rejection means that another write was accepted. */
@@ -239,6 +257,7 @@ export class EtcdStore extends AbstractStore {
         const lease = await acquire(deleteAt, current);
         const put = entry && this.#entryPut(write.key, entry, await acquire(entry.deleteAt));
         const outcome = await this.#transactions.write({ ...write, lease, entry: put });
+        if (outcome.isDone && entry !== undefined) this.#added(entry);
         return { ...outcome, lease, isRetried: isRepeated || outcome.isRetried };
       } catch (error) {
         if (isQuotaExceeded(error)) this.#fullUntil = performance.now() + FULL_MS;
@@ -283,6 +302,28 @@ export class EtcdStore extends AbstractStore {
   ): Promise<void> {
     const keys = entries.map(({ entryId }) => entryKey(this._userKey(user), entryId));
     await this.#transactions.deleteAll(keys, operation);
+  }
+
+  /**
+   * Of a user who signs in and out often, the entries of ended sessions must not pile up until their leases end: nobody
+   * may ever list that user. After every so many entries, whoever has just signed in is looked at.
+   */
+  #added({ user }: UserEntry): void {
+    this.#entriesAdded += 1;
+    if (this.#entriesAdded % ENTRIES_PER_CLEANUP !== 0) return;
+    const cleaned = this._track(runInBackground(() => this.#removeGarbage(user)));
+    cleaned.catch(() => {
+      // Garbage does no harm, and its lease ends.
+    });
+  }
+
+  async #removeGarbage(user: string): Promise<void> {
+    const operation = new Operation(CLEANUP_TIMEOUT_MS);
+    const { sessions } = await this._listUser(user, operation);
+    const garbage = sessions.filter(
+      ({ found }) => found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user),
+    );
+    if (garbage.length > 0) await this._removeEntries(user, garbage, operation);
   }
 
   /** Grants a lease and returns its seconds. One that exists already counts as granted. */

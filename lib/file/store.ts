@@ -15,6 +15,7 @@ import {
   touchedRecord,
   touchHolds,
   UNREADABLE,
+  type UserEntry,
   type UserList,
   type WriteCondition,
   type WriteResult,
@@ -46,6 +47,8 @@ const PAGE_CHARACTERS = 1024 * 1024;
 interface Replacement {
   readonly record: StoredRecord;
   readonly deleteAt: number;
+  /** Written to the list of the user, even if it should be there. */
+  readonly entry?: UserEntry | undefined;
 }
 
 /**
@@ -269,10 +272,10 @@ function knownPlace(condition: WriteCondition): Place | undefined {
 function put(
   file: LmdbFile,
   key: string,
-  { record, deleteAt }: Replacement,
+  { record, deleteAt, entry }: Replacement,
   { revision, sweepAt, record: replaced }: Place,
 ): Promise<boolean> {
-  const userMove = userMoveOf(key, replaced, record);
+  const userMove = userMoveOf(key, replaced, record, entry !== undefined);
   // The index may lead the sweep to a record too early, but not too late.
   if (sweepAt !== undefined && sweepAt <= deleteAt) {
     return file.put(key, encodeEntry({ record, deleteAt, sweepAt }), revision, undefined, userMove);
@@ -283,12 +286,17 @@ function put(
 }
 
 /** How the lists of users change with a record, if they do. */
-function userMoveOf(key: string, replaced: Found["record"] | undefined, record: StoredRecord) {
+function userMoveOf(
+  key: string,
+  replaced: Found["record"] | undefined,
+  record: StoredRecord,
+  isEntryNew: boolean,
+) {
   const from = replaced === undefined || replaced === UNREADABLE ? undefined : replaced.user;
   const to = record.user;
-  if (from === to) return undefined;
+  if (from === to && !isEntryNew) return undefined;
   return {
     add: to === undefined ? undefined : userKey(to, key),
-    remove: from === undefined ? undefined : userKey(from, key),
+    remove: from === undefined || from === to ? undefined : userKey(from, key),
   };
 }

@@ -1,6 +1,7 @@
 import { GRACE_MS, isGone, type LifetimePolicy } from "../expiry.js";
 import { type Found, type FoundRecord, isTombstone, type StoredRecord, UNREADABLE } from "../record.js";
 import type { ConflictPolicy } from "../store-options.js";
+import { isOfUser } from "../users/user-list.js";
 import type { InDoubtWrite, Origin } from "./tracked-sessions.js";
 import { hasWriteId, incarnationOf, lastWriteId } from "./write-ids.js";
 
@@ -18,7 +19,7 @@ export interface SaveFacts {
   /** Whether a first write of this session may have taken place although it was rejected or had no response. */
   readonly mayHaveTakenPlace: boolean;
   /** If given, only a session of this user is saved. */
-  readonly onlyUser: string | undefined;
+  readonly onlyUser: readonly string[] | undefined;
   readonly conflict: ConflictPolicy;
   readonly lifetimes: LifetimePolicy;
 }
@@ -83,7 +84,7 @@ function overRecord(save: SaveFacts, over: FoundRecord): Step {
   const merges = conflict === "merge";
   const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
   if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;
-  if (save.onlyUser !== undefined && save.onlyUser !== over.record.user) return GONE;
+  if (save.onlyUser !== undefined && !isOfUser(over.record, save.onlyUser)) return GONE;
   if (earlier !== undefined) {
     const isLast = lastWriteId(version) === earlier.id;
     if (!isLast && conflict === "error") return CONFLICT;

@@ -2,6 +2,7 @@ import { types } from "node:util";
 import type { SessionData } from "express-session";
 import { cookieOf } from "../cookie.js";
 import { type FoundRecord, touchedRecord } from "../record.js";
+import type { UserForms } from "../users/user-ids.js";
 import { objectNotes } from "./object-notes.js";
 
 /**
@@ -59,7 +60,7 @@ export class TrackedSession {
   shownExpires: number | undefined;
   inDoubt = NONE;
   /** A save is none of this session's business if it has another user by now. For changes by an administrator. */
-  onlyUser: string | undefined;
+  onlyUser: UserForms | undefined;
 
   constructor(sid: string, key: string, origin: Origin, seenAt: number) {
     this.sid = sid;

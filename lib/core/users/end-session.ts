@@ -3,6 +3,8 @@ import type { Operation } from "../operation.js";
 import { type Found, type FoundRecord, ifVersion, isSession, tombstoneOf, tombstoneOver } from "../record.js";
 import type { StoreParts } from "../save/save.js";
 import { incarnationOf } from "../save/write-ids.js";
+import type { UserForms } from "./user-ids.js";
+import { isOfUser } from "./user-list.js";
 
 /**
  * Destroys a session of a user, unless it has become the session of another user, or another session, in the meantime.
@@ -10,16 +12,17 @@ import { incarnationOf } from "../save/write-ids.js";
  */
 export async function endSession(
   { backend, ids, settings }: StoreParts,
+  user: UserForms,
   key: string,
   seen: FoundRecord,
   operation: Operation,
 ): Promise<boolean> {
-  const { user, version } = seen.record;
+  const { version } = seen.record;
   const id = ids.nextRemoval();
   const deleteAt = deleteAtOf(tombstoneOf(id, settings.now()), settings.lifetimes);
   let found: Found | undefined = seen;
   // Terminates: every rejection means that another write was accepted.
-  while (isSession(found) && found.record.user === user && isSameSession(found.record.version, version)) {
+  while (isSession(found) && isOfUser(found.record, user) && isSameSession(found.record.version, version)) {
     operation.throwIfAbandoned();
     const record = tombstoneOver(found, tombstoneOf(id, settings.now()));
     const condition = ifVersion(found, -MAX_TIME, MAX_TIME);

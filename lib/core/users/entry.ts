@@ -1,4 +1,4 @@
-import { absoluteEnd, GRACE_MS, type LifetimePolicy, MAX_TIME, touchAfterMs } from "../expiry.js";
+import { GRACE_MS, type LifetimePolicy, MAX_TIME, touchAfterMs } from "../expiry.js";
 import type { StoredRecord, UserEntry } from "../record.js";
 
 /** Sessions with shorter lifetimes need a new entry once in this time, not once per lifetime. */
@@ -18,19 +18,33 @@ export function entryOf(
 ): UserEntry | undefined {
   const { user } = record;
   if (user === undefined) return undefined;
-  const deleteAt = entryEndOf(record, policy);
-  const isListed = over?.user === user && entryEndOf(over, policy) >= deleteAt;
-  return isListed ? undefined : { user, id, deleteAt };
+  const entry = newEntryOf(user, record, id, policy);
+  const isListed = over?.user === user && entryEndOf(over, policy) >= entry.deleteAt;
+  return isListed ? undefined : entry;
+}
+
+/** An entry for a session, whether it has one or not. */
+export function newEntryOf(
+  user: string,
+  record: StoredRecord,
+  id: string,
+  policy: LifetimePolicy,
+): UserEntry {
+  return { user, id, deleteAt: entryEndOf(record, policy) };
 }
 
 /**
  * Until when a session with this record has an entry. A session's time is divided into periods of its lifetime. An entry
  * lasts for a whole period more than the one of the last use, so it is renewed once per period, not by each touch.
+ *
+ * And for another one: a request that loaded the session before it got its user may touch it in the next period, and
+ * takes the entry for that of the user it knows. Leaves out `absoluteTimeout`, because the next save may come from a
+ * process that was given a longer one.
  */
 function entryEndOf(record: StoredRecord, policy: LifetimePolicy): number {
   const { lifetime, activeAt, createdAt } = record;
   const period = Math.max(lifetime, MIN_PERIOD_MS);
   const periods = Math.floor(Math.max(0, activeAt - createdAt) / period) + 1;
-  const end = createdAt + periods * period + lifetime + touchAfterMs(lifetime, policy);
-  return Math.min(end, absoluteEnd(record, policy), MAX_TIME - GRACE_MS) + GRACE_MS;
+  const end = createdAt + (periods + 1) * period + lifetime + touchAfterMs(lifetime, policy);
+  return Math.min(end, MAX_TIME - GRACE_MS) + GRACE_MS;
 }

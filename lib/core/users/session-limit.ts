@@ -6,7 +6,7 @@ import { rules, secretRule, typeName } from "../options.js";
 import type { StoreParts } from "../save/save.js";
 import { endSession } from "./end-session.js";
 import type { UserForms } from "./user-ids.js";
-import { possibleSessionsOf, readList } from "./user-list.js";
+import { type PossibleSession, possibleSessionsOf, readList } from "./user-list.js";
 
 /** The option `maxSessionsPerUser`. */
 export interface SessionLimitOptions {
@@ -39,7 +39,7 @@ function limitProblem(value: unknown): string | undefined {
  * Makes room for the sign-in of a user. Returns the token of the list that was read: a write that depends on it is
  * rejected if another sign-in was first.
  *
- * A session that has ended but can still be saved by a slow request counts, or the limit could be exceeded.
+ * A session that has ended but can still be saved by a slow request is ended for good, or the limit could be exceeded.
  *
  * @param key - the key of the session that signs in, which does not count
  * @throws StoreError `ERR_TOO_MANY_SESSIONS`
@@ -53,23 +53,23 @@ export async function makeRoom(
 ): Promise<unknown> {
   const { settings } = parts;
   const { entries, token } = await readList(parts, user, operation);
-  const others = possibleSessionsOf(entries, settings).filter(session => session.key !== key);
+  const others = possibleSessionsOf(entries, user, settings).filter(session => session.key !== key);
   const excess = others.length - max + 1;
   if (excess <= 0) return token;
-  if (onExceeded === "reject") {
+  const now = settings.now();
+  const isEnded = ({ found }: PossibleSession) => hasEnded(found.record, now, settings.lifetimes);
+  const liveCount = others.filter(session => !isEnded(session)).length;
+  if (onExceeded === "reject" && liveCount >= max) {
     throw new StoreError(
       "ERR_TOO_MANY_SESSIONS",
-      `The user has ${others.length} sessions, and \`maxSessionsPerUser.max\` is ${max}: end one of them first (\`findByUser\`, \`destroyByHandle\`).`,
+      `The user has ${liveCount} sessions, and \`maxSessionsPerUser.max\` is ${max}: end one of them first (\`findByUser\`, \`destroyByHandle\`).`,
     );
   }
-  const now = settings.now();
-  const isEnded = (session: (typeof others)[number]) =>
-    hasEnded(session.found.record, now, settings.lifetimes);
   const oldestFirst = others.sort(
     (a, b) => Number(isEnded(b)) - Number(isEnded(a)) || a.found.record.createdAt - b.found.record.createdAt,
   );
   await Promise.all(
-    oldestFirst.slice(0, excess).map(each => endSession(parts, each.key, each.found, operation)),
+    oldestFirst.slice(0, excess).map(each => endSession(parts, user, each.key, each.found, operation)),
   );
   return token;
 }

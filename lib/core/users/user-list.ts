@@ -1,6 +1,6 @@
-import { isGone } from "../expiry.js";
+import { GRACE_MS, isGone } from "../expiry.js";
 import type { Operation } from "../operation.js";
-import { type FoundRecord, isSession, UNREADABLE, type UserSession } from "../record.js";
+import { type FoundRecord, isSession, type StoredRecord, UNREADABLE, type UserSession } from "../record.js";
 import type { StoreParts } from "../save/save.js";
 import type { StoreSettings } from "../store-options.js";
 import type { UserForms } from "./user-ids.js";
@@ -31,18 +31,27 @@ export async function readList(
 /** The sessions that are live or may be saved again by a slow request, each of them once. */
 export function possibleSessionsOf(
   entries: readonly ListedEntry[],
+  forms: UserForms,
   settings: StoreSettings,
 ): PossibleSession[] {
   const now = settings.now();
   const byKey = new Map<string, PossibleSession>();
-  for (const entry of entries) if (isPossible(entry, now, settings)) byKey.set(entry.key, entry);
+  for (const entry of entries) {
+    if (isPossible(entry, forms, now, settings)) byKey.set(entry.key, entry as PossibleSession);
+  }
   return [...byKey.values()];
 }
 
 /** The entries that lead to no session of this user and never will again. What cannot be read may be a session. */
-export function garbageOf(entries: readonly ListedEntry[], settings: StoreSettings): ListedEntry[] {
+export function garbageOf(
+  entries: readonly ListedEntry[],
+  forms: UserForms,
+  settings: StoreSettings,
+): ListedEntry[] {
   const now = settings.now();
-  return entries.filter(entry => entry.found?.record !== UNREADABLE && !isPossible(entry, now, settings));
+  return entries.filter(
+    entry => entry.found?.record !== UNREADABLE && !isPossible(entry, forms, now, settings),
+  );
 }
 
 /** Removes entries. They are garbage, which does no harm if it stays: a failure is not the caller's concern. */
@@ -61,7 +70,22 @@ export async function removeEntries(
   }
 }
 
-function isPossible(entry: ListedEntry, now: number, { lifetimes }: StoreSettings): entry is PossibleSession {
-  const { found, user } = entry;
-  return isSession(found) && found.record.user === user && !isGone(found.record, now, lifetimes);
+/**
+ * Any form of the user will do: between the reads of two lists, a save may have moved the session from one to the other.
+ * Twice the grace period: the request may be on a host whose clock is behind this one.
+ */
+function isPossible(
+  { found }: ListedEntry,
+  forms: UserForms,
+  now: number,
+  { lifetimes }: StoreSettings,
+): boolean {
+  return (
+    isSession(found) && isOfUser(found.record, forms) && !isGone(found.record, now - GRACE_MS, lifetimes)
+  );
+}
+
+/** Whether a session belongs to a user, in whatever form the record has it. */
+export function isOfUser({ user }: StoredRecord, forms: readonly string[]): boolean {
+  return user !== undefined && forms.includes(user);
 }

@@ -83,10 +83,11 @@ export class UserSessions {
   async *find(user: unknown, current: unknown, operation: Operation): AsyncGenerator<UserSessionInfo> {
     const currentKey = current === undefined ? undefined : this.#keys.keyOf(current);
     const { lifetimes, now } = this.#parts.settings;
-    const listed = await operation.withTimeout(this.#list(this.#users.ofArgument(user), operation));
+    const forms = this.#users.ofArgument(user);
+    const listed = await operation.withTimeout(this.#list(forms, operation));
     for (const entry of listed.sort((a, b) => b.found.record.activeAt - a.found.record.activeAt)) {
       const { record } = entry.found;
-      const decoded = await this.#decode(entry);
+      const decoded = await this.#decode(forms, entry);
       if (decoded === undefined) continue;
       yield {
         handle: incarnationOf(record.version),
@@ -116,9 +117,10 @@ export class UserSessions {
     }
     const { entries } = await operation.withTimeout(readList(this.#parts, forms, operation));
     // Also those that have ended: a slow request could save them once more.
-    const possible = possibleSessionsOf(entries, this.#parts.settings);
+    const possible = possibleSessionsOf(entries, forms, this.#parts.settings);
     const spared = except === undefined ? undefined : this.#named(possible, except);
     const ended = await this.#endAll(
+      forms,
       possible.filter(session => session !== spared),
       operation,
     );
@@ -135,26 +137,32 @@ export class UserSessions {
     const session = listed.find(({ found }) => incarnationOf(found.record.version) === handle);
     if (session === undefined) throw notFound("handle");
     operation.renew();
-    await operation.withTimeout(endSession(this.#parts, session.key, session.found, operation));
+    await operation.withTimeout(endSession(this.#parts, forms, session.key, session.found, operation));
     await operation.withTimeout(removeEntries(this.#parts, [session], operation));
   }
 
   /** Returns how many sessions were changed. */
   async update(user: unknown, change: unknown, operation: Operation): Promise<number> {
     if (typeof change !== "function") throw invalidArgument("change", "a function of a session", change);
-    const listed = await operation.withTimeout(this.#list(this.#users.ofArgument(user), operation));
+    const forms = this.#users.ofArgument(user);
+    const listed = await operation.withTimeout(this.#list(forms, operation));
     let changed = 0;
     for (const entry of listed) {
-      if (await this.#change(entry, change as SessionChange, operation)) changed += 1;
+      if (await this.#change(forms, entry, change as SessionChange, operation)) changed += 1;
     }
     return changed;
   }
 
-  async #change(entry: PossibleSession, change: SessionChange, operation: Operation): Promise<boolean> {
+  async #change(
+    forms: UserForms,
+    entry: PossibleSession,
+    change: SessionChange,
+    operation: Operation,
+  ): Promise<boolean> {
     let current = entry;
     for (;;) {
       operation.renew();
-      const decoded = await this.#decode(current);
+      const decoded = await this.#decode(forms, current);
       if (decoded === undefined || (await change(decoded.session)) === false) return false;
       operation.renew();
       try {
@@ -166,20 +174,20 @@ export class UserSessions {
       const found = await operation.withTimeout(
         Promise.resolve(this.#parts.backend.read(entry.key, operation)),
       );
-      const [live] = this.#live([{ ...entry, found }]);
+      const [live] = this.#live([{ ...entry, found }], forms);
       if (live === undefined) return false;
       current = live;
     }
   }
 
-  async #endAll(sessions: PossibleSession[], operation: Operation): Promise<number> {
+  async #endAll(forms: UserForms, sessions: PossibleSession[], operation: Operation): Promise<number> {
     const { lifetimes, now } = this.#parts.settings;
     let ended = 0;
     for (let from = 0; from < sessions.length; from += BATCH) {
       operation.renew();
       const results = sessions.slice(from, from + BATCH).map(async ({ key, found }) => {
         const isLive = !hasEnded(found.record, now(), lifetimes);
-        return (await endSession(this.#parts, key, found, operation)) && isLive;
+        return (await endSession(this.#parts, forms, key, found, operation)) && isLive;
       });
       ended += (await operation.withTimeout(Promise.all(results))).filter(Boolean).length;
     }
@@ -189,14 +197,14 @@ export class UserSessions {
   /** The live sessions of a user. Removes the garbage among the entries. */
   async #list(forms: UserForms, operation: Operation): Promise<PossibleSession[]> {
     const { entries } = await readList(this.#parts, forms, operation);
-    await removeEntries(this.#parts, garbageOf(entries, this.#parts.settings), operation);
-    return this.#live(entries);
+    await removeEntries(this.#parts, garbageOf(entries, forms, this.#parts.settings), operation);
+    return this.#live(entries, forms);
   }
 
-  #live(entries: readonly ListedEntry[]): PossibleSession[] {
+  #live(entries: readonly ListedEntry[], forms: UserForms): PossibleSession[] {
     const { settings } = this.#parts;
     const now = settings.now();
-    return possibleSessionsOf(entries, settings).filter(
+    return possibleSessionsOf(entries, forms, settings).filter(
       ({ found }) => !hasEnded(found.record, now, settings.lifetimes),
     );
   }
@@ -211,13 +219,13 @@ export class UserSessions {
   }
 
   /** `undefined` for what cannot be decoded, or turns out to be the session of another user. */
-  async #decode({ key, found, user }: PossibleSession): Promise<DecodedSession | undefined> {
+  async #decode(forms: UserForms, { key, found }: PossibleSession): Promise<DecodedSession | undefined> {
     const { codec, settings } = this.#parts;
     const now = settings.now();
     const { record } = found;
     const decoded = await codec.decode(key, record, shownExpiry(record, now, settings.lifetimes));
     if (decoded === null) return undefined;
-    if (!this.#users.ofSession(decoded.session)?.includes(user)) {
+    if (this.#users.ofSession(decoded.session)?.[0] !== forms[0]) {
       // What is encrypted cannot be changed by others, but the user beside it can.
       if (settings.encryption) codec.corrupt(key, new Error("The session is filed under another user"));
       return undefined;
@@ -226,7 +234,7 @@ export class UserSessions {
     if (sid === undefined) return undefined;
     const tracked = new TrackedSession(sid, key, "loaded", now);
     tracked.loaded(found, decoded.text, decoded.cookieExpires);
-    tracked.onlyUser = user;
+    tracked.onlyUser = forms;
     this.#track(decoded.session, tracked);
     return { session: decoded.session, tracked };
   }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { DefineTest } from "../../harness.js";
+import { newOperation, primitivesOf } from "../../primitives.js";
 import { load, plain, requestSession, respond, stored } from "../../sessions.js";
 import {
   assertDevices,
@@ -134,6 +135,47 @@ export function findByUserTests(test: DefineTest): void {
       else await store.touch("s", request);
       await assertDevices(store, { ann: ["s"] });
     }
+  });
+
+  test("a session whose use is only touched stays in the list for weeks", async harness => {
+    const store = await openWithUsers(harness, { ttl: 2 * DAY_SECONDS });
+    await signIn(store, "s", "ann");
+    for (let day = 0; day < 30; day++) {
+      harness.clock.advance(DAY_SECONDS);
+      await store.touch("s", await load(store, "s"));
+      await assertDevices(store, { ann: ["s"] });
+    }
+  });
+
+  test("a touch by a request from before the sign-in leaves the session in the list", async harness => {
+    const store = await openWithUsers(harness, { ttl: DAY_SECONDS });
+    const { clock } = harness;
+    for (const before of [undefined, "bob"]) {
+      await store.set("s", requestSession(store, "s", plain({ user: before, device: "s" })));
+      clock.advance(DAY_SECONDS - 60);
+      const [slow, signingIn] = [await load(store, "s"), await load(store, "s")];
+      await store.set("s", Object.assign(signingIn, { user: "ann" }));
+      // The lifetime from the creation is over, which is when entries are renewed.
+      clock.advance(120);
+      await store.touch("s", slow);
+      for (let visit = 0; visit < 15; visit++) {
+        clock.advance(DAY_SECONDS / 8);
+        if (visit < 7) await store.touch("s", await load(store, "s"));
+        await assertDevices(store, { ann: visit < 14 ? ["s"] : [], bob: [] });
+      }
+      clock.advance(DAY_SECONDS);
+    }
+  });
+
+  test("reindex files sessions whose entries were lost", async harness => {
+    const store = await openWithUsers(harness);
+    await signInAll(store, "ann", "a1", "a2", "a3");
+    const { _listUser, _removeEntries } = primitivesOf(store);
+    const { sessions } = await _listUser.call(store, "ann", newOperation());
+    await _removeEntries.call(store, "ann", sessions.slice(1), newOperation());
+    for await (const _progress of store.reindex());
+    await assertDevices(store, { ann: ["a1", "a2", "a3"] });
+    assert.equal(await store.destroyByUser("ann"), 3);
   });
 
   test("a session whose lifetime grows stays in the list", async harness => {

@@ -1,0 +1,40 @@
+import type { TransactGetCommand } from "@aws-sdk/lib-dynamodb";
+import type { Operation } from "../core/operation.js";
+import type { Found } from "../core/record.js";
+import type { DynamoDBItems } from "./items.js";
+import { lib } from "./sdk.js";
+import type { Table } from "./table.js";
+
+/** So many of the largest items are DynamoDB's limit for a transaction, 4 MB. */
+const MAX_ITEMS = 10;
+const WORKERS = 4;
+
+/**
+ * Reads what is stored under keys when no write transaction on them is under way. DynamoDB applies a transaction to one
+ * item after the other, and a read on its own shows an item as it was before for as long as that takes.
+ *
+ * @param send - sends a command, again as long as a transaction is under way
+ */
+export async function readSettled(
+  { name: TableName, attributes }: Table,
+  items: DynamoDBItems,
+  keys: readonly string[],
+  operation: Operation,
+  send: (command: TransactGetCommand) => Promise<{ Responses?: { Item?: Record<string, unknown> }[] }>,
+): Promise<Map<string, Found | undefined>> {
+  const left = [...keys];
+  const found = new Map<string, Found | undefined>();
+  const worker = async () => {
+    while (left.length > 0) {
+      operation.throwIfAbandoned();
+      const batch = left.splice(-MAX_ITEMS);
+      const TransactItems = batch.map(key => ({ Get: { TableName, Key: { [attributes.id]: key } } }));
+      const { Responses = [] } = await send(new lib.TransactGetCommand({ TransactItems }));
+      for (const [index, key] of batch.entries()) {
+        found.set(key, await items.foundOf(Responses[index]?.Item));
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: WORKERS }, worker));
+  return found;
+}
