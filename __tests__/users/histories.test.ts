@@ -9,9 +9,9 @@ import { seeded } from "../helpers/random.js";
 import { userBackends } from "../helpers/users.js";
 
 /** Histories for each backend and limit; those that are slow are run for longer by users.soak.ts. */
-const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 15 };
-const SLOW_HISTORIES = 5;
-const FAULTY_HISTORIES = 4;
+const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 8 };
+const SLOW_HISTORIES = 3;
+const FAULTY_HISTORIES = 3;
 const HISTORIES_OF_A_BROKEN_STORE = 500;
 const LANES = 20;
 
