@@ -9,9 +9,9 @@ import { seeded } from "../helpers/random.js";
 import { userBackends } from "../helpers/users.js";
 
 /** Histories for each backend and limit; those that are slow are run for longer by users.soak.ts. */
-const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 15 };
-const SLOW_HISTORIES = 5;
-const FAULTY_HISTORIES = 4;
+const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 8 };
+const SLOW_HISTORIES = 3;
+const FAULTY_HISTORIES = 3;
 const HISTORIES_OF_A_BROKEN_STORE = 500;
 const LANES = 20;
 
@@ -27,6 +27,19 @@ describe.each(userBackends)("random histories of users and their sessions in $na
       Array.from({ length: processes }, () => createStore({ ...historyOptions({ limit }), prefix }));
     figure(`${backend.name}: ${JSON.stringify(await runOn(open, { seed, count, limit }))}`);
   });
+
+  // A store in memory has the keys of its process.
+  (backend.persistent ? it : it.skip)(
+    "keep all promises while the key of the encryption is changed",
+    async () => {
+      const keys = ["a", "b"].map(text => Buffer.alloc(32, text));
+      const open = (prefix: string) =>
+        [keys, [...keys].reverse(), keys].map(each =>
+          createStore({ ...historyOptions({}), prefix, encryption: { keys: each } }),
+        );
+      await runOn(open, { seed, count: SLOW_HISTORIES, limit: undefined });
+    },
+  );
 });
 
 describe.each(proxiedUserBackends)("random histories of users through a faulty network to $name", backend => {

@@ -42,7 +42,7 @@ export interface UserItem {
 }
 
 /** An entry that leads to the session with this key. */
-export interface AddedEntry {
+interface AddedEntry {
   readonly key: string;
   /** In epoch seconds. */
   readonly addedAt: number;

@@ -5,7 +5,7 @@ export interface Interval {
   end: number;
 }
 
-export const INFINITY = Number.POSITIVE_INFINITY;
+const INFINITY = Number.POSITIVE_INFINITY;
 
 type Outcome = "done" | "doubtful" | "refused" | undefined;
 
