@@ -69,19 +69,22 @@ export async function openEnvironment(path: string): Promise<Environment> {
     const root = failWhereLmdbWaits(
       () => new ExistingTable(null, { ...options, isRoot: true } as DatabaseOptions),
     );
-    const openTable = async (name: string, tableOptions: DatabaseOptions): Promise<Table> => {
-      try {
-        return new ExistingTable(name, tableOptions);
-      } catch (error) {
-        if ((error as Error).message !== "Database not found") throw error;
-      }
-      return await root.transaction(() => new LmdbTable(name, tableOptions)).catch(failedCommit);
-    };
-    const entries = await openTable("records", { ...STRINGS, useVersions: true });
-    const index = await openTable("sweep-index", STRINGS);
-    const users = await openTable("users", { ...STRINGS, useVersions: true });
+    const openTables = (TableOfOptions: TableClass) => ({
+      entries: new TableOfOptions("records", { ...STRINGS, useVersions: true }),
+      index: new TableOfOptions("sweep-index", STRINGS),
+      users: new TableOfOptions("users", { ...STRINGS, useVersions: true }),
+    });
+    let tables: ReturnType<typeof openTables>;
+    try {
+      tables = openTables(ExistingTable);
+    } catch (error) {
+      if ((error as Error).message !== "Database not found") throw error;
+      // All in one transaction. Processes that created a new file together, a table in each transaction, have lost writes
+      // and damaged the file: lmdb-js keeps free pages between transactions, also over one that found nothing to create.
+      tables = await root.transaction(() => openTables(LmdbTable)).catch(failedCommit);
+    }
     await assertOneNamespace(root, path);
-    return { root, entries, index, users };
+    return { root, ...tables };
   } catch (error) {
     // Closes what the class has opened, also if there is no table yet.
     await Object.assign(Object.create(LmdbTable.prototype) as Table, { isRoot: true }).close();
