@@ -1,5 +1,9 @@
+const { availableParallelism } = require("node:os");
+
 /** @type {import("jest").Config} */
 module.exports = {
+  // Jest leaves a core to others, which on two cores is half of the time: the tests mostly wait for engines.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
   testEnvironment: "node",
   testMatch: ["**/__tests__/**/*.test.ts"],
   transform: {
