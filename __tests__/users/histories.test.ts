@@ -27,20 +27,24 @@ describe.each(userBackends)("random histories of users and their sessions in $na
       Array.from({ length: processes }, () => createStore({ ...historyOptions({ limit }), prefix }));
     figure(`${backend.name}: ${JSON.stringify(await runOn(open, { seed, count, limit }))}`);
   });
+});
 
-  // A store in memory has the keys of its process.
-  (backend.persistent ? it : it.skip)(
-    "keep all promises while the key of the encryption is changed",
-    async () => {
+// A store in memory has the keys of its process.
+describe.each(userBackends.filter(({ persistent }) => persistent))(
+  "random histories of users in $name",
+  backend => {
+    const createStore = useBackend(backend);
+
+    it("keep all promises while the key of the encryption is changed", async () => {
       const keys = ["a", "b"].map(text => Buffer.alloc(32, text));
       const open = (prefix: string) =>
         [keys, [...keys].reverse(), keys].map(each =>
           createStore({ ...historyOptions({}), prefix, encryption: { keys: each } }),
         );
       await runOn(open, { seed, count: SLOW_HISTORIES, limit: undefined });
-    },
-  );
-});
+    });
+  },
+);
 
 describe.each(proxiedUserBackends)("random histories of users through a faulty network to $name", backend => {
   it.each(LIMITS)("keep all promises, with the limit %j", async limit => {
