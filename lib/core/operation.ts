@@ -78,7 +78,10 @@ export class Operation {
         this.#controller?.abort(reason);
       };
       const cancel = () => abandon(this.#callerSignal?.reason);
-      const timer = setTimeout(() => abandon(timedOut(this.#timeoutMs)), this.deadline - Date.now());
+      const timer = setTimeout(
+        () => abandon(timedOut(this.#timeoutMs)),
+        Math.max(0, this.deadline - Date.now()),
+      );
       const settle = () => {
         clearTimeout(timer);
         this.#callerSignal?.removeEventListener("abort", cancel);
