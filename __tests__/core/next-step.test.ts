@@ -61,7 +61,7 @@ function factsOf(origin: Origin, changes: Partial<SaveFacts> = {}): SaveFacts {
     origin,
     known: origin === "loaded" ? (found(LOADED).record as StoredRecord) : undefined,
     seenAt: NOW,
-    ownIds: [ownId],
+    ownId,
     inDoubt: [],
     mayHaveTakenPlace: false,
     onlyUser: undefined,

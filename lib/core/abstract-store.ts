@@ -387,8 +387,7 @@ export abstract class AbstractStore extends Store {
     }
     return chain(codec.decode(key, record, shownExpiry(record, now, lifetimes)), decoded => {
       if (decoded === null) return null;
-      const tracked = new TrackedSession(sid, key, "loaded", now);
-      tracked.loaded(found as FoundRecord, decoded.text, decoded.cookieExpires);
+      const tracked = TrackedSession.ofDecoded(sid, key, now, found as FoundRecord, decoded);
       this.#tracker.track(decoded.session, tracked);
       return decoded.session;
     });
@@ -505,7 +504,6 @@ export abstract class AbstractStore extends Store {
     };
     return {
       timeoutMs: this.#settings.timeoutMs,
-      prefix: this.prefix,
       peek: sid => run(operation => this.#peek(sid, operation)),
       save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
       touch: (sid, session) => run(operation => outcomeOf(operation, this.#touch(sid, session, operation))),

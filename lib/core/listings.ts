@@ -115,9 +115,8 @@ export class Listings {
     operation.renew();
     const result = isPromise(decoded) ? await operation.withTimeout(decoded) : decoded;
     if (result === null || sid === undefined) return undefined;
-    const { session, text, cookieExpires } = result;
-    const tracked = new TrackedSession(sid, key, "loaded", now);
-    tracked.loaded(found, text, cookieExpires);
+    const { session } = result;
+    const tracked = TrackedSession.ofDecoded(sid, key, now, found, result);
     this.#tracker.track(session, tracked);
     return { sid, session, tracked };
   }

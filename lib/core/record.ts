@@ -189,6 +189,11 @@ export function isSession(found: Found | undefined): found is FoundRecord {
   return record !== undefined && record !== UNREADABLE && !isTombstone(record);
 }
 
+/** Whether an entry leads to no session of its user. What cannot be read may be one. */
+export function leadsNowhere({ found }: UserSession, user: string): boolean {
+  return found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user);
+}
+
 /** What a removal leaves where nothing is stored. Its version is the id of the removal. */
 export function tombstoneOf(id: string, now: number): StoredRecord {
   const activeAt = Math.ceil(Math.random() * MAX_TOMBSTONE_STEP);

@@ -10,7 +10,6 @@ export type Peeked =
 /** What the package's own code may do with a store, besides the methods that applications call. */
 export interface StoreInternals {
   readonly timeoutMs: number;
-  readonly prefix: string;
   peek(sid: string): Promise<Peeked>;
   /** Saves as `set` does. Resolves with the outcome: `gone` if the session was destroyed or has ended. */
   save(sid: string, session: SessionData): Promise<Outcome>;

@@ -8,10 +8,9 @@ import {
   type Found,
   type FoundRecord,
   isPromise,
-  isTombstone,
+  isSession,
   type StoredRecord,
   touchedRecord,
-  UNREADABLE,
   type WriteResult,
 } from "./record.js";
 import { lastUse, requestedLifetime } from "./save/requested-lifetime.js";
@@ -106,10 +105,8 @@ export class Toucher {
   }
 
   #isAlive(found: Found | undefined): found is FoundRecord {
-    const record = found?.record;
-    if (record === undefined || record === UNREADABLE || isTombstone(record)) return false;
     const { settings } = this.#parts;
-    return !hasEnded(record, settings.now(), settings.lifetimes);
+    return isSession(found) && !hasEnded(found.record, settings.now(), settings.lifetimes);
   }
 
   /** Whether a touch of this record is worth a write. Near its absolute end it changes nothing. */

@@ -7,24 +7,27 @@ import type {
 import type {
   PutCommand,
   PutCommandInput,
+  TransactGetCommand,
+  TransactWriteCommand,
   TransactWriteCommandInput,
   UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
 import { AbstractStore } from "../core/abstract-store.js";
 import { type CallOptions, signalOfOptions } from "../core/callbacks.js";
 import type { Operation } from "../core/operation.js";
-import type {
-  ActivityUpdate,
-  Awaitable,
-  Found,
-  RecordWrite,
-  Removal,
-  ScannedRecord,
-  UserEntry,
-  UserList,
-  UserSession,
-  WriteCondition,
-  WriteResult,
+import {
+  type ActivityUpdate,
+  type Awaitable,
+  type Found,
+  leadsNowhere,
+  type RecordWrite,
+  type Removal,
+  type ScannedRecord,
+  type UserEntry,
+  type UserList,
+  type UserSession,
+  type WriteCondition,
+  type WriteResult,
 } from "../core/record.js";
 import { StoreError, tooLarge } from "../errors.js";
 import { backoff } from "./backoff.js";
@@ -42,7 +45,7 @@ import { scanItems } from "./scan.js";
 import { lib } from "./sdk.js";
 import { readSettled } from "./settled-reads.js";
 import { errorName, Table } from "./table.js";
-import { garbageOf, leadsNowhere, MAX_REMOVED, type UserItem, UserItems } from "./user-items.js";
+import { garbageOf, MAX_REMOVED, type UserItem, UserItems } from "./user-items.js";
 
 /** DynamoDB's limits: the bytes of an item, the requests of a BatchWriteItem. */
 const MAX_ITEM_BYTES = 400 * 1024;
@@ -50,6 +53,7 @@ const MAX_BATCH_WRITE = 25;
 
 const WRITE_WORKERS = 4;
 
+type WriteCommand = PutCommand | UpdateCommand | TransactWriteCommand;
 type TransactItem = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 
 /**
@@ -193,13 +197,9 @@ export class DynamoDBStore extends AbstractStore {
     return { written: false, current: await this.#reader.readLatest(key, operation) };
   }
 
-  async #sendConditional(
-    command: PutCommand | UpdateCommand,
-    key: string,
-    operation: Operation,
-  ): Promise<WriteResult> {
+  async #sendConditional(command: WriteCommand, key: string, operation: Operation): Promise<WriteResult> {
     try {
-      await this.#send(command as PutCommand, operation);
+      await this.#send(command, operation);
       return { written: true };
     } catch (error) {
       if (!isRefused(error)) return this.#table.rethrow(error);
@@ -220,10 +220,10 @@ export class DynamoDBStore extends AbstractStore {
   }
 
   /** Sends a command again as long as a transaction on the same items is under way. */
-  async #send(command: PutCommand, operation: Operation): Promise<object> {
+  async #send(command: WriteCommand | TransactGetCommand, operation: Operation): Promise<object> {
     for (let repetition = 0; ; repetition++) {
       try {
-        return await this.#table.client.send(command, { abortSignal: operation.signal });
+        return await this.#table.client.send(command as PutCommand, { abortSignal: operation.signal });
       } catch (error) {
         if (!isTransient(error)) throw error;
       }
@@ -247,7 +247,7 @@ export class DynamoDBStore extends AbstractStore {
       const update = this.#users.addition(userKey, key, entry, this._now(), keepsTtl);
       const transaction = new lib.TransactWriteCommand({ TransactItems: [write, { Update: update }] });
       try {
-        await this.#send(transaction as unknown as PutCommand, operation);
+        await this.#send(transaction, operation);
         return { written: true };
       } catch (error) {
         if (errorName(error) === "UnknownOperationException") throw noTransactions(error);
@@ -298,7 +298,7 @@ export class DynamoDBStore extends AbstractStore {
     const doubtful = new Set(sessions.filter(session => leadsNowhere(session, user)).map(({ key }) => key));
     if (doubtful.size === 0) return sessions;
     const settled = await readSettled(this.#table, this.#items, [...doubtful], operation, command =>
-      this.#send(command as unknown as PutCommand, operation).catch(this.#table.rethrow),
+      this.#send(command, operation).catch(this.#table.rethrow),
     );
     return sessions.map(session =>
       settled.has(session.key) ? { ...session, found: settled.get(session.key) } : session,
@@ -318,7 +318,7 @@ export class DynamoDBStore extends AbstractStore {
     const ids = entries.map(({ entryId }) => entryId);
     do {
       const update = this.#users.removal(this._userKey(user), ids.splice(-MAX_REMOVED));
-      await this.#send(new lib.UpdateCommand(update) as unknown as PutCommand, operation).catch(error => {
+      await this.#send(new lib.UpdateCommand(update), operation).catch(error => {
         if (!isRefused(error)) this.#table.rethrow(error);
       });
     } while (ids.length > 0);
@@ -352,7 +352,7 @@ export class DynamoDBStore extends AbstractStore {
       },
     });
     try {
-      await this.#send(update as unknown as PutCommand, operation);
+      await this.#send(update, operation);
     } catch (error) {
       if (isRefused(error)) return;
       if (!isWrongType(error)) this.#table.rethrow(error);

@@ -1,5 +1,5 @@
 import type { TransactWriteCommandInput } from "@aws-sdk/lib-dynamodb";
-import { isSession, UNREADABLE, type UserEntry, type UserSession } from "../core/record.js";
+import { leadsNowhere, type UserEntry, type UserSession } from "../core/record.js";
 import { type DynamoDBItems, type ReturnedItem, ttlOf } from "./items.js";
 import type { Table } from "./table.js";
 
@@ -134,11 +134,6 @@ const SEPARATOR = " ";
 function entryIn(value: string): AddedEntry {
   const end = value.lastIndexOf(SEPARATOR);
   return { key: value.slice(0, end), addedAt: Number.parseInt(value.slice(end + 1), 36) };
-}
-
-/** Whether an entry leads to no session of this user. */
-export function leadsNowhere({ found }: UserSession, user: string): boolean {
-  return found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user);
 }
 
 /**

@@ -7,14 +7,13 @@ import {
   type ActivityUpdate,
   conditionHolds,
   type Found,
-  isSession,
   isTombstone,
+  leadsNowhere,
   type RecordWrite,
   type Removal,
   type ScannedRecord,
   type StoredRecord,
   touchHolds,
-  UNREADABLE,
   type UserEntry,
   type UserList,
   type UserSession,
@@ -320,9 +319,7 @@ export class EtcdStore extends AbstractStore {
   async #removeGarbage(user: string): Promise<void> {
     const operation = new Operation(CLEANUP_TIMEOUT_MS);
     const { sessions } = await this._listUser(user, operation);
-    const garbage = sessions.filter(
-      ({ found }) => found?.record !== UNREADABLE && !(isSession(found) && found.record.user === user),
-    );
+    const garbage = sessions.filter(session => leadsNowhere(session, user));
     if (garbage.length > 0) await this._removeEntries(user, garbage, operation);
   }
 

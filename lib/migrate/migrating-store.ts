@@ -101,7 +101,7 @@ export class MigratingStore extends Store {
         this.figures.mismatches += 1;
         this.#emit("mismatch", () => ({ sidHash: this.#internals.sidHash(sid), keys }));
       },
-      readFrom: (_sid: string, store: "from" | "to") => {
+      readFrom: (store: "from" | "to") => {
         this.figures.readFrom[store] += 1;
       },
     };
@@ -171,8 +171,26 @@ export class MigratingStore extends Store {
    * Destroys the sessions of a user in both stores. Needs the option `user` of the new store and, except at `"to"`, an
    * `all` with ids of the old one. Gives the number of sessions.
    */
-  destroyByUser(user: string, options?: DestroyByUserOptions): Promise<number> {
-    return this.#destroyByUser(user, options);
+  async destroyByUser(user: string, options: DestroyByUserOptions = {}): Promise<number> {
+    const { except } = options;
+    if (this.stage === "to") return await this.#to.destroyByUser(user, options);
+    const old = [...(await this.#from.all())].filter(([, session]) =>
+      this.#internals.isUserOf(session, user),
+    );
+    // A session that has not moved yet is not among those of the new store.
+    const isOld = old.some(([sid]) => sid === except);
+    const isNew = except !== undefined && (!isOld || (await this.#internals.peek(except)).state === "live");
+    const ended = await this.#to.destroyByUser(user, isNew ? options : { ...options, except: undefined });
+    let count = ended;
+    for (const [sid] of old) {
+      if (sid === except) continue;
+      const { state } = await this.#internals.peek(sid);
+      // The one that the handle in `except` names.
+      if (state === "live") continue;
+      if (state === "absent") count += 1;
+      await this.destroy(sid);
+    }
+    return count;
   }
 
   /** Creates the `Session` of a request. Called by express-session with what `get` returned. */
@@ -215,27 +233,5 @@ export class MigratingStore extends Store {
   async #clear(): Promise<void> {
     await this.#to.clear();
     if (this.stage !== "to") await this.#from.clear();
-  }
-
-  async #destroyByUser(user: string, options: DestroyByUserOptions = {}): Promise<number> {
-    const { except } = options;
-    if (this.stage === "to") return await this.#to.destroyByUser(user, options);
-    const old = [...(await this.#from.all())].filter(([, session]) =>
-      this.#internals.isUserOf(session, user),
-    );
-    // A session that has not moved yet is not among those of the new store.
-    const isOld = old.some(([sid]) => sid === except);
-    const isNew = except !== undefined && (!isOld || (await this.#internals.peek(except)).state === "live");
-    const ended = await this.#to.destroyByUser(user, isNew ? options : { ...options, except: undefined });
-    let count = ended;
-    for (const [sid] of old) {
-      if (sid === except) continue;
-      const { state } = await this.#internals.peek(sid);
-      // The one that the handle in `except` names.
-      if (state === "live") continue;
-      if (state === "absent") count += 1;
-      await this.destroy(sid);
-    }
-    return count;
   }
 }

@@ -20,7 +20,7 @@ interface StageEvents {
   moved(sid: string): void;
   /** The values of these keys differ between the stores. */
   mismatch(sid: string, keys: string[]): void;
-  readFrom(sid: string, store: "from" | "to"): void;
+  readFrom(store: "from" | "to"): void;
 }
 
 /** What a migrating store does in one stage. */
@@ -64,7 +64,7 @@ class FromStage implements StageOperations {
 
   async get(sid: string): Promise<SessionData | null> {
     const session = await this.from.get(sid);
-    if (session !== null) this.events.readFrom(sid, "from");
+    if (session !== null) this.events.readFrom("from");
     return session;
   }
 
@@ -92,7 +92,7 @@ class FromFirstStage extends FromStage {
       return null;
     }
     if (session === null) return await this.#onlyInNewStore(sid, peeked);
-    this.events.readFrom(sid, "from");
+    this.events.readFrom("from");
     if (peeked.state === "live") {
       const keys = differingKeys(session, peeked.session);
       if (keys.length > 0) this.events.mismatch(sid, keys);
@@ -104,7 +104,7 @@ class FromFirstStage extends FromStage {
   /** It was created in a later stage, and not saved since the way back began. */
   async #onlyInNewStore(sid: string, peeked: Peeked): Promise<SessionData | null> {
     if (peeked.state !== "live") return null;
-    this.events.readFrom(sid, "to");
+    this.events.readFrom("to");
     await this.from.set(sid, peeked.session);
     return peeked.session;
   }
@@ -132,13 +132,13 @@ class ToFirstStage extends FromStage {
   override async get(sid: string): Promise<SessionData | null> {
     const peeked = await this.to.peek(sid);
     if (peeked.state === "live") {
-      this.events.readFrom(sid, "to");
+      this.events.readFrom("to");
       return peeked.session;
     }
     if (peeked.state !== "absent") return null;
     const old = await this.from.get(sid);
     if (old === null) return null;
-    this.events.readFrom(sid, "from");
+    this.events.readFrom("from");
     if (await this.to.insert(sid, usedNow(old, this.to.now()))) this.events.moved(sid);
     // Whoever was first: another process may have moved it, or destroyed it.
     const moved = await this.to.peek(sid);
@@ -185,7 +185,7 @@ class ToStage extends FromStage {
   override async get(sid: string): Promise<SessionData | null> {
     const peeked = await this.to.peek(sid);
     if (peeked.state !== "live") return null;
-    this.events.readFrom(sid, "to");
+    this.events.readFrom("to");
     return peeked.session;
   }
 

@@ -12,8 +12,8 @@ export interface SaveFacts {
   readonly known: StoredRecord | undefined;
   /** When the store saw the session for the first time. */
   readonly seenAt: number;
-  /** The ids of the writes that this save has sent. */
-  readonly ownIds: readonly string[];
+  /** The id of the writes of this save. */
+  readonly ownId: string;
   /** Earlier writes of the same session object that had no response. */
   readonly inDoubt: readonly InDoubtWrite[];
   /** Whether a first write of this session may have taken place although it was rejected or had no response. */
@@ -60,7 +60,7 @@ export function nextStep(save: SaveFacts, found: Found | undefined, now: number)
   if (found.record === UNREADABLE) return UNREADABLE_STEP;
   const over = found as FoundRecord;
   if (isTombstone(over.record)) return overTombstone(save, over);
-  if (save.ownIds.some(id => hasWriteId(over.record.version, id))) return DONE;
+  if (hasWriteId(over.record.version, save.ownId)) return DONE;
   if (isGone(over.record, now, save.lifetimes)) {
     return origin === "loaded" || origin === "copy" ? GONE : { kind: "create", over };
   }

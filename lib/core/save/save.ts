@@ -166,7 +166,7 @@ export class SaveOperation {
       origin: this.#tracked.origin,
       known: this.#base.record,
       seenAt: this.#tracked.seenAt,
-      ownIds: [this.#id],
+      ownId: this.#id,
       inDoubt: this.#tracked.inDoubt,
       mayHaveTakenPlace: this.#mayHaveTakenPlace,
       onlyUser: this.#tracked.onlyUser,

@@ -1,5 +1,6 @@
 import { types } from "node:util";
 import type { SessionData } from "express-session";
+import type { Decoded } from "../codec.js";
 import { cookieOf } from "../cookie.js";
 import { type FoundRecord, touchedRecord } from "../record.js";
 import type { UserForms } from "../users/user-ids.js";
@@ -67,6 +68,19 @@ export class TrackedSession {
     this.key = key;
     this.origin = origin;
     this.seenAt = seenAt;
+  }
+
+  /** What is known of a session that was just decoded. */
+  static ofDecoded(
+    sid: string,
+    key: string,
+    now: number,
+    found: FoundRecord,
+    { text, cookieExpires }: Decoded,
+  ): TrackedSession {
+    const tracked = new TrackedSession(sid, key, "loaded", now);
+    tracked.loaded(found, text, cookieExpires);
+    return tracked;
   }
 
   /** The object holds what was read from this record. */

@@ -232,8 +232,7 @@ export class UserSessions {
     }
     const sid = codec.sidOf(key, record);
     if (sid === undefined) return undefined;
-    const tracked = new TrackedSession(sid, key, "loaded", now);
-    tracked.loaded(found, decoded.text, decoded.cookieExpires);
+    const tracked = TrackedSession.ofDecoded(sid, key, now, found, decoded);
     tracked.onlyUser = forms;
     this.#track(decoded.session, tracked);
     return { session: decoded.session, tracked };
