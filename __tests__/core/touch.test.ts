@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setImmediate as turn } from "node:timers/promises";
 import { Clock } from "../../lib/conformance/clock.js";
-import { find, load, plain, type RequestSession } from "../../lib/conformance/sessions.js";
+import { find, load, plain, type RequestSession, setMaxAge } from "../../lib/conformance/sessions.js";
 import type { OperationMessage, StoredRecord, StoreOptions, WriteResult } from "../../lib/index.js";
 import { never, ScriptedStore } from "../helpers/scripted-store.js";
 
@@ -261,7 +261,7 @@ describe("a touch", () => {
     await store.set("sid", plain());
     const stale = await load(store, "sid");
     const session = await load(store, "sid");
-    session.cookie.maxAge = 5000;
+    setMaxAge(session, 5, clock);
     await store.set("sid", session);
     clock.advance(1);
     await store.touch("sid", stale);
@@ -303,7 +303,7 @@ describe("a touch", () => {
     await store.set("sid", plain({ views: 1 }));
     const session = await load(store, "sid");
     await store.set("sid", Object.assign(await load(store, "sid"), { theirs: 1 }));
-    session.cookie.maxAge = 5000;
+    setMaxAge(session, 5, clock);
     session.views = 2;
     await store.touch("sid", session);
     expect(await find(store, "sid")).toMatchObject({ views: 1, theirs: 1, cookie: { originalMaxAge: 5000 } });
