@@ -48,7 +48,7 @@ export class Table {
 
   wrongKey(found: string, cause?: unknown): StoreError {
     return new StoreError(
-      "ERR_STORE_UNAVAILABLE",
+      "ERR_STORE_TABLE_MISMATCH",
       `The table "${this.name}" has ${found}, but the store needs the partition key "${this.attributes.id}" alone, of type String: choose another table, or set the option \`attributes.id\`.`,
       { cause },
     );
