@@ -1,5 +1,5 @@
-// Copies the results into what is committed: a table into the README, all of them into that of the benchmark, and the
-// chart beside it. The text between the markers is replaced.
+// Copies the results into what is committed: the chart into the README, a table of ratios and all figures into that of
+// the benchmark. The text between the markers is replaced.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pageRatio, REFERENCE } from "../parts/http.js";
@@ -45,15 +45,20 @@ function replaceBetweenMarkers(file, content) {
 }
 
 export function publish(results, { sections, targets, chart }) {
-  const figures = [
+  const inFlight = Math.max(...IN_FLIGHT);
+  const readme = [
     "![Operations a second relative to other stores](bench/chart.svg)",
-    summaryTable(results),
-    `Operations a second, one at a time / ${Math.max(...IN_FLIGHT)} in flight, and pages a second with as many ` +
-      "connections, relative to the other: more than 1 means that this package is faster. Made by `npm run bench -- --publish`; machine, versions and all figures are in " +
+    `Made by \`npm run bench -- --publish\`, with ${inFlight} operations in flight. Method, machine and all figures are in ` +
       "[bench](bench/README.md).",
   ];
-  replaceBetweenMarkers(join(bench, "..", "README.md"), figures.join("\n\n"));
-  replaceBetweenMarkers(join(bench, "README.md"), ["## Targets", targets, sections].join("\n\n"));
+  const ratios = [
+    "## Ratios",
+    summaryTable(results),
+    `Operations a second, one at a time / ${inFlight} in flight, and pages a second with as many connections, relative to ` +
+      "the other store. More than 1 means that this package is faster.",
+  ];
+  replaceBetweenMarkers(join(bench, "..", "README.md"), readme.join("\n\n"));
+  replaceBetweenMarkers(join(bench, "README.md"), [...ratios, "## Targets", targets, sections].join("\n\n"));
   writeFileSync(join(bench, "chart.svg"), chart);
   console.log("published in README.md, bench/README.md and bench/chart.svg");
 }
