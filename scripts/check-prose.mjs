@@ -3,7 +3,7 @@
 //   node scripts/check-prose.mjs         the documents, and the comments of lib
 //   node scripts/check-prose.mjs FILE... these files
 //
-// Code blocks and `inline code` are not prose.
+// It also finds sentences that are too long. Code blocks and `inline code` are not prose.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { extname, join, relative } from "node:path";
@@ -35,6 +35,9 @@ const rules = [
 
 /** Folders that are being written: their comments are read when they are complete. */
 const notYet = ["lib/migrate", "lib/cli"];
+
+/** The most words of a sentence. Colons and semicolons end one. Tables have no sentences. */
+const MAX_WORDS = 25;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -72,10 +75,22 @@ function files() {
   return [...documents.map(name => join(root, name)), ...below("docs", ".md"), ...comments];
 }
 
+function longSentences(text) {
+  if (/^\s*\|/.test(text)) return [];
+  const sentences = text.split(/(?<=[.?!:;]\**)\s+/);
+  return sentences.filter(
+    sentence => sentence.split(/\s+/).filter(word => /\w|`/.test(word)).length > MAX_WORDS,
+  );
+}
+
 const chosen = process.argv.slice(2);
 let count = 0;
 for (const file of chosen.length > 0 ? chosen : files()) {
   for (const [line, text] of proseOf(file)) {
+    for (const sentence of longSentences(text)) {
+      count += 1;
+      console.error(`${relative(root, file)}:${line}: more than ${MAX_WORDS} words: ${sentence}`);
+    }
     for (const [pattern, instead] of rules) {
       const found = pattern.exec(text)?.[0];
       if (found === undefined) continue;
