@@ -19,6 +19,7 @@ const rules = [
   [/\bprolong/i, "extend"],
   [/\b(?:tells?|knows?) (?:nothing of|of no)\b/i, "a verb that a machine can do"],
   [/\b(?:heeds?|comes? by|takes? back)\b/i, "a plain verb"],
+  [/\brefus(?:e|es|ed|al|als|ing)\b/i, "reject, rejection"],
   [/\bof its own accord\b/i, "by itself"],
   [/\bfor ever\b/i, "forever"],
   [/\bso called\b/i, "called"],

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { createStore } from "../../lib/create-store.js";
 import { DynamoDBStore } from "../../lib/dynamodb.js";
 import { EtcdStore } from "../../lib/etcd.js";
 import { FileStore } from "../../lib/file.js";
@@ -20,12 +21,16 @@ function headingsOf(path: string): string[] {
 
 /** The options that a store accepts, which its error for an unknown one lists. */
 function optionsOf(construct: () => unknown): string[] {
+  return /accepts (.*)\.$/.exec(messageOf(construct))?.[1]?.split(", ") ?? [];
+}
+
+function messageOf(fail: () => unknown): string {
   try {
-    construct();
+    fail();
   } catch (error) {
-    return /accepts (.*)\.$/.exec((error as Error).message)?.[1]?.split(", ") ?? [];
+    return (error as Error).message;
   }
-  return [];
+  return "";
 }
 
 const unknown = { unknown: true } as never;
@@ -75,6 +80,16 @@ describe("the documents have a place for", () => {
     const own = optionsOf(construct).filter(option => !shared.includes(option));
     expect(own).not.toEqual([]);
     expect(own.filter(option => !textOf(path).includes(`| \`${option}\` |`))).toEqual([]);
+  });
+
+  it.each(["memory:", "file:./x", "dynamodb://local/x", "etcds://h1"])("every parameter of %s", url => {
+    const create = () => createStore(`${url}?unknown=1`);
+    expect(create).toThrow(TypeError);
+    const [, known = ""] = /Known are (.*)\.$/.exec(messageOf(create)) ?? [];
+    const parameters = known.split(", ").filter(name => !/^attributes\.(?!ttl)/.test(name));
+    expect(parameters).toContain("ttl");
+    const text = textOf("docs/create-store.md");
+    expect(parameters.filter(name => !text.includes(`\`${name}\``))).toEqual([]);
   });
 
   it("the same subjects on the page of each store", () => {

@@ -97,7 +97,9 @@ function isShared(backend: BackendUnderTest): boolean {
  * entries end. The suite's name says what it leaves out.
  *
  * @example
- * const { describe, it } = require("node:test");
+ * const { after, before, describe, it } = require("node:test");
+ * before(() => client.connect());
+ * after(() => client.close());
  * storeConformance({ describe, it, createStore: options => new RedisStore({ ...options, client }) });
  */
 export function storeConformance<S extends AbstractStore>(options: ConformanceOptions<S>): void {

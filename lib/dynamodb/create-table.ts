@@ -8,7 +8,7 @@ const WAIT = { maxWaitTime: 300, minDelay: 1, maxDelay: 5 };
 /**
  * Creates a table if it does not exist, waits until it is active, and enables TTL. Several processes may do so together.
  *
- * @throws StoreError if a request is refused, or a table exists whose key or TTL attribute is another
+ * @throws StoreError if a request is rejected; `ERR_STORE_TABLE_MISMATCH` if the table has another key or TTL attribute
  */
 export async function createTable(table: Table, signal: AbortSignal | undefined): Promise<void> {
   // The types of the SDK want a signal, the SDK does not.

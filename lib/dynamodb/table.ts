@@ -4,7 +4,7 @@ import { StoreError } from "../errors.js";
 import { type DynamoDBAttributes, translateConfigOf } from "./options.js";
 import { lib } from "./sdk.js";
 
-/** How DynamoDB, and then DynamoDB Local, refuse items and keys of a table whose key is another. */
+/** Messages with which DynamoDB, and then DynamoDB Local, reject items and keys of a table with another key. */
 const WRONG_KEY =
   /does not match the schema|Missing the key|Type mismatch for|keys was not given|conditions on the keys/;
 
