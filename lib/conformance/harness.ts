@@ -83,12 +83,13 @@ async function endTombstones(store: AbstractStore): Promise<void> {
   const primitives = primitivesOf(store);
   const { keyPrefix } = new SessionKeys(store.prefix);
   for await (const page of primitives._scan(keyPrefix, newOperation())) {
-    for (const { key, record } of page) {
-      if (record === UNREADABLE || !isTombstone(record)) continue;
+    const removals = page.map(async ({ key, record }) => {
+      if (record === UNREADABLE || !isTombstone(record)) return;
       const id = `~${randomUUID().slice(0, 8)}`;
       const removal = { id, tombstone: { ...record, version: id }, deleteAt: Date.now() + SOON_MS };
       await primitives._remove(key, removal, newOperation());
-    }
+    });
+    await Promise.all(removals);
   }
 }
 
