@@ -1,6 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -29,6 +29,33 @@ declare const oldStore: import("express-session").Store;
 declare function createClient(): { connect(): Promise<void>; close(): Promise<void> };
 declare const RedisStore: new (options: object) => import("express-session-stores").AbstractStore;
 `;
+
+/** The same as values, for blocks that are run. */
+const VALUES = `
+const express = require("express");
+const { MemoryStore } = require("express-session-stores/memory");
+const { DynamoDBClient } = require("@aws-sdk/client-dynamodb");
+const values = {
+  app: express(),
+  req: { session: {}, sessionID: "sid" },
+  server: require("node:http").createServer(),
+  sid: "sid",
+  dynamodb: new DynamoDBClient({ region: "eu-west-1" }),
+  client: { destroy() {} },
+  store: Object.assign(new MemoryStore({ user: session => session.user }), { createTable: async () => {} }),
+  oldStore: new (require("express-session").MemoryStore)(),
+};
+`;
+
+const NAMES = "app, req, server, sid, dynamodb, client, store, oldStore";
+
+const SETTINGS = {
+  SESSION_STORE: "memory:",
+  SESSION_SECRET: "secret",
+  SESSION_ID_SECRET: "secret",
+  SESSION_KEY: Buffer.alloc(32).toString("base64"),
+  AWS_REGION: "eu-west-1",
+};
 
 const SESSION_DATA = `
 import "express-session";
@@ -77,6 +104,25 @@ describe("code in the documents", () => {
       .join("")
       .replace(/^.*block-(\d+)\.mts/gm, (_match, index) => blocks[Number(index)]?.place ?? "");
     expect(named).toBe("");
+  });
+
+  it("runs, if it is JavaScript with the surroundings that the text gives it", async () => {
+    const bodies = blocks
+      .filter(({ language, marks }) => language === "js" && marks.length === 0)
+      .map(({ code, place }) => `[${JSON.stringify(place)}, async ({ ${NAMES} }) => { {\n${code}} }]`);
+    const program = `${VALUES}
+      const blocks = [${bodies.join(",\n")}];
+      (async () => {
+        const failed = [];
+        for (const [place, body] of blocks) await body(values).catch(error => failed.push(place + ": " + error));
+        require("node:fs").writeFileSync("failed.json", JSON.stringify(failed));
+        process.exit();
+      })();`;
+    const file = fileOf({ language: "js", code: program, marks: [], place: "" }, "blocks.js");
+    const env = { ...process.env, ...SETTINGS };
+    await run(process.execPath, [file], { cwd: dirname(file), env });
+    expect(bodies.length).toBeGreaterThan(10);
+    expect(JSON.parse(readFileSync(join(dirname(file), "failed.json"), "utf8"))).toEqual([]);
   });
 
   const plain = blocks.filter(
