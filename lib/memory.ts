@@ -155,6 +155,7 @@ export class MemoryStore extends AbstractStore {
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
+    yield [...this.#tombstones].map(([key, entry]) => ({ key, ...entry }));
   }
 
   /** Counts without pages. */

@@ -36,7 +36,7 @@ import { WriteQueue } from "./save/write-queue.js";
 import type { Peeked, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
-import { exportSessions, importKeyOf, importSession } from "./transfer.js";
+import { exportSessions, importKeyOf, importSession, storedSids } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
 import type { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
@@ -494,7 +494,7 @@ export abstract class AbstractStore extends Store {
   }
 
   #internals(): StoreInternals {
-    const run = <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
+    const run = async <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
       this.#calls.assertOpen();
       const operation = this.#calls.operation(undefined);
       return this.#calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
@@ -503,15 +503,16 @@ export abstract class AbstractStore extends Store {
       await work;
       return operation.outcome as Outcome;
     };
+    const scanned = (signal: AbortSignal | undefined) =>
+      [this.#parts, this.#listings, this.#calls.operation(signal), () => this.#calls.assertOpen()] as const;
     return {
       timeoutMs: this.#settings.timeoutMs,
+      hashesIds: this.#keys.hashesIds,
       peek: sid => run(operation => this.#peek(sid, this.#keys.keyOf(sid), operation)),
       peekIncoming: incoming =>
         run(operation => this.#peek(incoming.publicId, importKeyOf(this.#keys, incoming), operation)),
-      exportSessions: signal =>
-        exportSessions(this.#parts, this.#keys, this.#listings, this.#calls.operation(signal), () =>
-          this.#calls.assertOpen(),
-        ),
+      exportSessions: signal => exportSessions(...scanned(signal), this.#keys),
+      storedSids: signal => storedSids(...scanned(signal)),
       importSession: (incoming, isDryRun) =>
         run(operation => importSession(this.#parts, this.#keys, incoming, isDryRun, operation)),
       save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),

@@ -11,6 +11,8 @@ export type Peeked =
 /** What the package's own code may do with a store, besides the methods that applications call. */
 export interface StoreInternals {
   readonly timeoutMs: number;
+  /** Whether the store has digests in place of sids. */
+  readonly hashesIds: boolean;
   peek(sid: string): Promise<Peeked>;
   /** Saves as `set` does. Resolves with the outcome: `gone` if the session was destroyed or has ended. */
   save(sid: string, session: SessionData): Promise<Outcome>;
@@ -27,6 +29,8 @@ export interface StoreInternals {
   insert(sid: string, session: SessionData): Promise<boolean>;
   /** All live sessions, page by page, as another store can import them. */
   exportSessions(signal?: AbortSignal): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined>;
+  /** The sids of all sessions and tombstones, page by page. Digests instead if ids are hashed. */
+  storedSids(signal?: AbortSignal): AsyncGenerator<string, void, undefined>;
   /** Stores a session of another store if nothing is stored under its sid: no tombstone either. */
   importSession(incoming: IncomingSession, isDryRun: boolean): Promise<ImportOutcome>;
   /** What is stored under the key that an imported session would have. */

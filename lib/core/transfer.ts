@@ -40,10 +40,10 @@ export type ImportOutcome = "written" | "present" | "ended";
 /** The live sessions of a store, as another one can import them. */
 export async function* exportSessions(
   { codec, settings }: StoreParts,
-  keys: SessionKeys,
   listings: Listings,
   operation: Operation,
   check: () => void,
+  keys: SessionKeys,
 ): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined> {
   for await (const page of listings.pages(operation, check)) {
     for (const { key, record } of page) {
@@ -62,6 +62,21 @@ export async function* exportSessions(
         }
       }
       check();
+    }
+  }
+}
+
+/** The sids of all sessions, and of those that were destroyed and have a tombstone. */
+export async function* storedSids(
+  { codec }: StoreParts,
+  listings: Listings,
+  operation: Operation,
+  check: () => void,
+): AsyncGenerator<string, void, undefined> {
+  for await (const page of listings.pages(operation, check)) {
+    for (const { key, record } of page) {
+      const sid = record === UNREADABLE ? undefined : codec.sidOf(key, record);
+      if (sid !== undefined) yield sid;
     }
   }
 }
