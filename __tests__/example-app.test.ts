@@ -5,9 +5,10 @@ import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Browser, setCookieOf } from "./helpers/app.js";
 import { backends, useBackend } from "./helpers/backends.js";
-import { etcdEndpoints, startEtcd } from "./helpers/engines.js";
+import { etcdEndpoints, freePorts, startEtcd } from "./helpers/engines.js";
 import { createApp, optionsFor, pageText, signIn, submit } from "./helpers/example-app.js";
 
 describe.each(backends)("the example application, sessions in $name", backend => {
@@ -200,6 +201,24 @@ describe("the example application's server", () => {
     expect(await stop(server, "SIGTERM")).toEqual([0, null]);
   });
 
+  it("finds etcd within 3 s after an outage, by the circuit breaker of the documents", async () => {
+    const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+    const dataDir = join(folder, "etcd");
+    let etcd = await startEtcd({ clientPort, peerPort, dataDir });
+    const { address, server } = await start({ SESSION_STORE: `etcd://127.0.0.1:${clientPort}/shop:` });
+    const ada = await signIn(address, "Ada");
+    const status = async () => (await ada.attempt("GET /")).status;
+    await etcd.stop();
+    for (let failures = 0; failures < 4; failures++) expect(await status()).toBe(503);
+    etcd = await startEtcd({ clientPort, peerPort, dataDir });
+    const back = performance.now();
+    while ((await status()) === 503) await sleep(50);
+    expect(performance.now() - back).toBeLessThan(3000);
+    expect(await pageText(ada)).toContain("Hello, Ada");
+    expect(await stop(server, "SIGTERM")).toEqual([0, null]);
+    await etcd.stop();
+  });
+
   it.each([
     [
       { SESSION_STORE: "redis" },
@@ -207,6 +226,10 @@ describe("the example application's server", () => {
     ],
     [{ SESSION_STORE: "redis://h" }, /unknown scheme `redis:`\. Known are memory:, /],
     [{ SESSION_STORE: "etcd://sessions:p@h:x" }, /^The etcd URL of the session store has a wrong host/],
+    [
+      { SESSION_STORE: "etcd://sessions:p%@h" },
+      /^The etcd URL of the session store has a `%` in its password/,
+    ],
     [{ PORT: "http" }, /^PORT is "http": expected a number from 0 to 65535\.\n$/],
     [
       { SESSION_STORE: "etcd", ETCD_ENDPOINTS: "http://127.0.0.1:1" },
