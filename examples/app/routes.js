@@ -4,6 +4,7 @@ const express = require("express");
 const { addOne, countOf, itemsOf, products, setQuantity } = require("./cart.js");
 const { contextOf, field, save, settled, visitorError } = require("./requests.js");
 const { userRoutes } = require("./user-routes.js");
+const { trial } = require("./trial-view.js");
 const { DEFAULT_ROLE, isOurs, userOf } = require("./users.js");
 const views = require("./views.js");
 
@@ -82,6 +83,10 @@ function routes(store, clearCookie) {
     }));
     sessions.sort((a, b) => b.own - a.own || b.signedInAt - a.signedInAt);
     res.send(views.sessions(contextOf(req), { sessions }));
+  });
+
+  router.get("/try", (req, res) => {
+    res.send(trial(contextOf(req)));
   });
 
   router.post("/sign-out", async (req, res) => {
