@@ -35,12 +35,36 @@ describe.each(backends)("the example application, sessions in $name", backend =>
     const ada = await signIn(createApp(createStore()), "Ada");
     expect(await pageText(ada)).toContain("Cart It is empty.");
     for (const product of ["tea", "tea", "mug"]) {
-      expect(await submit(ada, "/cart/add", { product })).toBe("/");
+      expect(await submit(ada, "/cart/add", { product })).toBe(`/#add-${product}`);
     }
     expect(await pageText(ada)).toMatch(/Cart Tea, Earl Grey €9.00 .* Mug, 0.4 l €12.00 .* Total €21.00/);
-    await submit(ada, "/cart/update", { product: "tea", quantity: "1" });
-    await submit(ada, "/cart/remove", { product: "mug" });
+    expect(await submit(ada, "/cart/update", { product: "tea", quantity: "1" })).toBe("/#update-tea");
+    expect(await submit(ada, "/cart/remove", { product: "mug" })).toBe("/#cart");
+    await pageText(ada);
     expect(await pageText(ada)).toMatch(/Cart Tea, Earl Grey €4.50 (?!.*Mug).* Total €4.50/);
+    expect(await submit(ada, "/cart/update", { product: "tea", quantity: "0" })).toBe("/#cart");
+    expect(await pageText(ada)).toContain("Cart Tea, Earl Grey is no longer in the cart. It is empty.");
+  });
+
+  it("says once what was done with the cart, beside the control that did it", async () => {
+    const ada = await signIn(createApp(createStore()), "Ada");
+    /** The control that the message describes, and the count in the header. */
+    const shown = async () => {
+      const { text } = await ada.send("GET /");
+      const control = /id="((?:add|update)-\w+)"[^>]*aria-describedby="done"/.exec(text)?.[1];
+      return [control, /Cart <span class="count">(\d+)</.exec(text)?.[1]];
+    };
+    await submit(ada, "/cart/add", { product: "tea" });
+    await submit(ada, "/cart/add", { product: "mug" });
+    expect(await shown()).toEqual(["add-mug", "2"]);
+    expect(await shown()).toEqual([undefined, "2"]);
+    await submit(ada, "/cart/update", { product: "tea", quantity: "7" });
+    expect(await shown()).toEqual(["update-tea", "8"]);
+    await submit(ada, "/cart/update", { product: "tea", quantity: "7" });
+    expect(await pageText(ada)).toMatch(/Update Remove In your cart: 7 Mug/);
+    await submit(ada, "/cart/remove", { product: "tea" });
+    expect(await pageText(ada)).toContain("Cart Tea, Earl Grey is no longer in the cart. Mug");
+    expect((await ada.send("GET /")).text).not.toContain('role="status"');
   });
 
   it("keeps what several tabs put into the cart at the same time", async () => {
