@@ -15,7 +15,7 @@ import { createApp } from "./example-app.js";
 /** A name of the greatest length, without a place to break it. */
 export const LONG_NAME = "W".repeat(40);
 
-/** The name of what has the focus, or else its text. Empty if that is no part of the page. */
+/** The name, or else the text, of the element that has the focus. Empty if none has. */
 const FOCUSED = `(() => {
   const { activeElement } = document;
   if (activeElement === document.body) return "";
@@ -138,7 +138,7 @@ export async function tabTo(page: Page, name: string): Promise<string[]> {
 export async function picture(page: Page, name: string): Promise<void> {
   const folder = process.env.SCREENSHOTS;
   if (folder === undefined) return;
-  // Without the outline of the focus, and without the color of a button under the mouse.
+  // No outline of the focus, and no button under the mouse.
   await page.evaluate("document.activeElement.blur()");
   await page.mouse.move(0, 0);
   await page.screenshot({ path: resolve(join(folder, `${name}.png`)), animations: "disabled" });

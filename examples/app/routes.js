@@ -103,7 +103,7 @@ function routes(store, clearCookie) {
   return router;
 }
 
-/** What the visitor used for a change, by its id in the page: a browser scrolls there and moves the focus to it. */
+/** The id of the control that the visitor used. A browser scrolls there and moves the focus to it. */
 const fragments = {
   shelf: product => `add-${product}`,
   line: product => `update-${product}`,
@@ -111,7 +111,7 @@ const fragments = {
   cart: () => "cart",
 };
 
-/** Leads back to where the visitor was. The page then shows `change` there, once. */
+/** Redirects to the place of the page where the visitor was. The page shows `change` there, once. */
 async function redirectAfterChange(req, res, change) {
   req.session.cartChange = change;
   await save(req);

@@ -45,12 +45,12 @@ ${items.length === 0 ? html`<p class="note">It is empty. Take something from the
   );
 }
 
-/** What was done, beside what the visitor used for it. */
+/** The message that a form was successful, beside the control that sent it. */
 function done(text) {
   return html`<p class="done" id="done" role="status">${text}</p>`;
 }
 
-/** For the control that the visitor used: it gets the focus, and a screen reader reads what was done with it. */
+/** For the control that sent the form. It gets the focus, so that a screen reader also reads the message. */
 const describedByDone = html` aria-describedby="done"`;
 
 function shelfRow({ id, name, cents }, items, change) {

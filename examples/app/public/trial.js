@@ -1,6 +1,6 @@
 // Sends the requests of the page "Try to lose something", and shows what each store kept.
 
-/** Long enough for the slow request to have loaded its session, and short enough for it to be still at work. */
+/** By then the slow request has loaded its session, and is still at work. */
 const SIGN_OUT_AFTER_MS = 300;
 
 const runButton = document.getElementById("run");
@@ -12,7 +12,7 @@ runButton.hidden = false;
 runButton.addEventListener("click", run);
 
 async function run() {
-  // Not `disabled`, which would take the focus away from the button.
+  // A `disabled` button would lose the focus.
   if (runButton.getAttribute("aria-disabled") === "true") return;
   runButton.setAttribute("aria-disabled", "true");
   for (const row of rows) clear(row);
