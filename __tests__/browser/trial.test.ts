@@ -71,6 +71,18 @@ describe("the page Try to lose something", () => {
     expect((await results(page))[0]).toEqual(["20 of 20", "No result: the sign-out was not in time"]);
   });
 
+  it("stops, and shows nothing wrong, if another tab begins a trial", async () => {
+    const page = await tests.signIn("Ada");
+    await page.goto("/try");
+    await page.route("**/try/store/state", async route => {
+      await page.request.post("/try/store/begin");
+      await route.continue();
+    });
+    await page.getByRole("button", { name: "Try it" }).click();
+    await expectNotice(page, "The trial has stopped: another tab has begun one.");
+    expect((await results(page))[0]).toEqual(["–", "–"]);
+  });
+
   it("is explained without JavaScript", async () => {
     const page = await tests.open({ javaScriptEnabled: false });
     await page.request.post("/sign-in", { form: { name: "Ada" } });

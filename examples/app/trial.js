@@ -1,5 +1,6 @@
 // The requests of the page "Try to lose something": each store gets the same ones, in sessions of their own.
 
+const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
 const express = require("express");
 const session = require("express-session");
@@ -55,15 +56,16 @@ function trialOf(store, { secret, path, cookieName }) {
 
   router.post("/begin", async (req, res) => {
     await settled(callback => req.session.regenerate(callback));
-    req.session.trialBegan = Date.now();
+    req.session.trial = randomUUID();
     await save(req);
-    res.json({});
+    res.json({ trial: req.session.trial });
   });
 
+  // The name of the trial shows whether another tab has begun one: tabs share their cookies.
   router.get("/state", (req, res) => {
     const numbers = Array.from({ length: CHANGES }, (_, number) => number);
     const kept = numbers.filter(number => req.session[keyOf(number)] === true);
-    res.json({ kept, isSignedIn: hasBegun(req) });
+    res.json({ kept, trial: req.session.trial });
   });
 
   router.use((req, _res, next) => {
@@ -103,7 +105,7 @@ function trialOf(store, { secret, path, cookieName }) {
 }
 
 function hasBegun({ session }) {
-  return session?.trialBegan !== undefined;
+  return session?.trial !== undefined;
 }
 
 module.exports = { CHANGES, SLOW_WORK_MS, WORK_MS, trials };

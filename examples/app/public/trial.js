@@ -20,9 +20,10 @@ async function run() {
     for (const row of rows) {
       const name = row.querySelector("th").textContent;
       say(`${name}: changes in parallel …`);
-      await tryChanges(row);
+      const { trial } = await send("POST", `${row.dataset.path}/begin`);
+      await tryChanges(row, trial);
       say(`${name}: a sign-out during a slow request …`);
-      await trySignOut(row);
+      await trySignOut(row, trial);
     }
     say("Done.");
   } catch (error) {
@@ -32,24 +33,26 @@ async function run() {
   }
 }
 
-async function tryChanges(row) {
+async function tryChanges(row, trial) {
   const { path } = row.dataset;
   const marks = [...row.querySelectorAll(".marks i")];
-  await send("POST", `${path}/begin`);
   await Promise.all(marks.map((_mark, number) => send("POST", `${path}/change`, { number })));
-  const { kept } = await send("GET", `${path}/state`);
+  const { kept, trial: found } = await send("GET", `${path}/state`);
+  assertSameTrial(trial, found);
   for (const number of kept) marks[number].className = "kept";
   show(row, "changes", `${kept.length} of ${marks.length}`, kept.length === marks.length);
 }
 
-async function trySignOut(row) {
+async function trySignOut(row, trial) {
   const { path } = row.dataset;
   const signOut = async () => {
     await new Promise(resolve => setTimeout(resolve, SIGN_OUT_AFTER_MS));
     return await send("POST", `${path}/end`);
   };
   const [slow, end] = await Promise.all([send("POST", `${path}/slow`), signOut()]);
-  const { isSignedIn } = await send("GET", `${path}/state`);
+  const { trial: found } = await send("GET", `${path}/state`);
+  const isSignedIn = found !== undefined;
+  if (isSignedIn) assertSameTrial(trial, found);
   if (slow.loadedAt > end.beganAt || end.endedAt > slow.savedAt) {
     // The server or the store was too slow for a result.
     show(row, "sign-out", "No result: the sign-out was not in time");
@@ -57,6 +60,11 @@ async function trySignOut(row) {
   }
   show(row, "sign-out", isSignedIn ? "Came back" : "Stayed signed out", !isSignedIn);
   if (isSignedIn) await send("POST", `${path}/end`);
+}
+
+/** Tabs share the cookies of the trial, so that two trials at a time would give wrong results. */
+function assertSameTrial(begun, found) {
+  if (begun !== found) throw new Error("another tab has begun one.");
 }
 
 async function send(method, path, fields) {
