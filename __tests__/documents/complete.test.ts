@@ -6,7 +6,7 @@ import { DynamoDBStore } from "../../lib/dynamodb.js";
 import { EtcdStore } from "../../lib/etcd.js";
 import { FileStore } from "../../lib/file.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { MigratingStore } from "../../lib/migrate.js";
+import { MigratingStore } from "../../lib/migrate/migrating-store.js";
 import { documents, root } from "./markdown.js";
 
 const texts = new Map(documents().map(({ path, text }) => [path, text]));

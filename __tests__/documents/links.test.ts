@@ -35,7 +35,7 @@ describe("the README", () => {
 
   it("shows no image that the package lacks", () => {
     const { files } = require("../../package.json") as { files: string[] };
-    const images = byPath.get("README.md")?.links.filter(({ target }) => target.endsWith(".svg")) ?? [];
+    const images = byPath.get("README.md")?.links.filter(({ target }) => /\.(svg|png)$/.test(target)) ?? [];
     const missing = images.filter(
       ({ target }) => !files.some(file => target === file || target.startsWith(`${file}/`)),
     );

@@ -1,7 +1,7 @@
 import type { RequestListener } from "node:http";
 import session, { type Store } from "express-session";
 import { Clock } from "../../lib/conformance/clock.js";
-import { plain } from "../../lib/conformance/sessions.js";
+import { lasting, plain, respond } from "../../lib/conformance/sessions.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
 import { MigratingStore, type Stage } from "../../lib/migrate.js";
@@ -107,20 +107,18 @@ describe.each(oldStores)("from $name", kind => {
       if (other !== "to") expect(await length(from)).toBe(0);
     });
 
-    if (one !== "from") {
-      it.each(sides)("a slow request does not undo a sign-out (%i during %i)", async (first, second) => {
-        const { apps, gate } = await openSite(one, other);
-        const browser = new Browser(apps[0] as RequestListener);
-        await browser.send("POST /sign-in?user=ann");
-        for (const app of apps) await browser.clone(app).send("POST /set?a=1");
-        const slow = browser.clone(apps[second]).attempt("POST /slow");
-        await gate.reached;
-        await browser.clone(apps[first]).send("POST /sign-out");
-        gate.open();
-        await slow;
-        for (const app of apps) expect(await browser.clone(app).fields().then(withoutAccessTime)).toEqual({});
-      });
-    }
+    it.each(sides)("a slow request does not undo a sign-out (%i during %i)", async (first, second) => {
+      const { apps, gate } = await openSite(one, other);
+      const browser = new Browser(apps[0] as RequestListener);
+      await browser.send("POST /sign-in?user=ann");
+      for (const app of apps) await browser.clone(app).send("POST /set?a=1");
+      const slow = browser.clone(apps[second]).attempt("POST /slow");
+      await gate.reached;
+      await browser.clone(apps[first]).send("POST /sign-out");
+      gate.open();
+      await slow;
+      for (const app of apps) expect(await browser.clone(app).fields().then(withoutAccessTime)).toEqual({});
+    });
   });
 
   it("from to-first on, parallel requests keep each other's changes, and the old store has them all", async () => {
@@ -254,6 +252,88 @@ describe("a migrating store", () => {
     const back = new MigratingStore({ from, to, stage: "from-first" });
     expect(await back.get("sid")).toBeNull();
     expect(await length(from)).toBe(0);
+  });
+
+  it("on the way back, a visit is enough to bring a change to the old store, though its touch is skipped", async () => {
+    const from = new session.MemoryStore();
+    const to = new MemoryStore({ touchAfter: 60 });
+    const at = (stage: Stage) => new MigratingStore({ from, to, stage });
+    const loaded = async (store: MigratingStore) => (await store.get("sid")) as session.SessionData;
+    from.set("sid", plain({ a: 1 }));
+    const [before, visited] = [at("to-first"), at("to-first")];
+    await before.touch("sid", await loaded(before));
+    const late = at("to");
+    await late.set("sid", Object.assign(await loaded(late), { a: 2 }));
+    await visited.touch("sid", await loaded(visited));
+    expect(await at("from-first").get("sid")).toMatchObject({ a: 2 });
+    const sets = jest.spyOn(from, "set");
+    for (let visit = 0; visit < 3; visit++) {
+      await visited.touch("sid", await loaded(visited));
+    }
+    expect(sets).not.toHaveBeenCalled();
+    // Another process has changed it and failed before it reached the old store.
+    await late.set("sid", Object.assign(await loaded(late), { a: 3 }));
+    await visited.touch("sid", await loaded(visited));
+    expect(await at("from-first").get("sid")).toMatchObject({ a: 3 });
+  });
+
+  it("copies back what nobody visits", async () => {
+    const from = new session.MemoryStore();
+    const to = new MemoryStore();
+    const at = (stage: Stage) => new MigratingStore({ from, to, stage });
+    for (let index = 0; index < 40; index++) await to.set(`s${index}`, plain({ index }));
+    await to.destroy("s7");
+    from.set("s7", plain({ index: 7 }));
+    const copied: number[] = [];
+    for await (const count of at("to-first").copyBack()) copied.push(count);
+    expect(copied).toEqual([16, 32, 40]);
+    // Nothing of the new store is needed any more.
+    const old = at("from");
+    expect(await length(from)).toBe(39);
+    for (let index = 0; index < 40; index++) {
+      const found = await old.get(`s${index}`);
+      if (index === 7) expect(found).toBeNull();
+      else expect(found).toMatchObject({ index });
+    }
+    await expect(at("to").copyBack().next()).rejects.toThrow(
+      /needs the stage "to-first", and this store is at "to"/,
+    );
+    const hashed = new MemoryStore({ hashIds: true });
+    await hashed.set("sid", plain());
+    const back = new MigratingStore({ from, to: hashed, stage: "to-first" });
+    await expect(back.copyBack().next()).rejects.toThrow(/which `to` hashes/);
+  });
+
+  it('at "from" sessions are read while the new store fails, and nothing is acknowledged that it has to know', async () => {
+    const from = new session.MemoryStore();
+    const to = new MemoryStore();
+    const store = new MigratingStore({ from, to, stage: "from" });
+    await store.set("sid", plain({ a: 1 }));
+    const found = (await store.get("sid")) as session.SessionData;
+    await to.close();
+    expect(await store.get("sid")).toMatchObject({ a: 1 });
+    await store.touch("sid", found);
+    await expect(store.set("sid", found)).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
+    await expect(store.destroy("sid")).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
+  });
+
+  it('at "from" the copy that "from-first" has written follows changes and uses', async () => {
+    const clock = new Clock();
+    const from = new MemoryStore({ now: clock.now, touchAfter: 0 });
+    const to = new MemoryStore({ now: clock.now, touchAfter: 0 });
+    const at = (stage: Stage) => new MigratingStore({ from, to, stage });
+    const loaded = async (store: MigratingStore) => (await store.get("sid")) as session.SessionData;
+    await at("from-first").set("sid", lasting(600, clock, { a: 1 }));
+    const old = at("from");
+    await old.set("sid", Object.assign(await loaded(old), { a: 2 }));
+    expect(await to.get("sid")).toMatchObject({ a: 2 });
+    for (let visit = 0; visit < 3; visit++) {
+      clock.advance(400);
+      const visited = await loaded(old);
+      respond(visited, clock);
+      await old.touch("sid", visited);
+    }
+    expect(await loaded(at("to-first"))).toMatchObject({ a: 2 });
   });
 
   it("keeps sign-outs for as long as sessions of the old store may live", async () => {

@@ -36,6 +36,7 @@ import { WriteQueue } from "./save/write-queue.js";
 import type { Peeked, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
+import { exportSessions, importKeyOf, importSession, storedSids } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
 import type { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
@@ -493,7 +494,7 @@ export abstract class AbstractStore extends Store {
   }
 
   #internals(): StoreInternals {
-    const run = <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
+    const run = async <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
       this.#calls.assertOpen();
       const operation = this.#calls.operation(undefined);
       return this.#calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
@@ -502,9 +503,18 @@ export abstract class AbstractStore extends Store {
       await work;
       return operation.outcome as Outcome;
     };
+    const scanned = (signal: AbortSignal | undefined) =>
+      [this.#parts, this.#listings, this.#calls.operation(signal), () => this.#calls.assertOpen()] as const;
     return {
       timeoutMs: this.#settings.timeoutMs,
-      peek: sid => run(operation => this.#peek(sid, operation)),
+      hashesIds: this.#keys.hashesIds,
+      peek: sid => run(operation => this.#peek(sid, this.#keys.keyOf(sid), operation)),
+      peekIncoming: incoming =>
+        run(operation => this.#peek(incoming.publicId, importKeyOf(this.#keys, incoming), operation)),
+      exportSessions: signal => exportSessions(...scanned(signal), this.#keys),
+      storedSids: signal => storedSids(...scanned(signal)),
+      importSession: (incoming, isDryRun) =>
+        run(operation => importSession(this.#parts, this.#keys, incoming, isDryRun, operation)),
       save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
       touch: (sid, session) => run(operation => outcomeOf(operation, this.#touch(sid, session, operation))),
       adopt: (sid, session, peeked) => this.#adopt(sid, session, peeked),
@@ -523,8 +533,7 @@ export abstract class AbstractStore extends Store {
     };
   }
 
-  async #peek(sid: string, operation: Operation): Promise<Peeked> {
-    const key = this.#keys.keyOf(sid);
+  async #peek(sid: string, key: string, operation: Operation): Promise<Peeked> {
     const found = await this.#parts.backend.read(key, operation);
     if (found === undefined) return { state: "absent" };
     const session = await this.#toSession(sid, key, found);

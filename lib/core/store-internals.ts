@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import type { Outcome } from "./diagnostics.js";
+import type { ImportOutcome, IncomingSession, UnreadableRecord } from "./transfer.js";
 
 /** What is stored under a sid, for code that must tell a session that was never there from one that was destroyed. */
 export type Peeked =
@@ -10,6 +11,8 @@ export type Peeked =
 /** What the package's own code may do with a store, besides the methods that applications call. */
 export interface StoreInternals {
   readonly timeoutMs: number;
+  /** Whether the store has digests in place of sids. */
+  readonly hashesIds: boolean;
   peek(sid: string): Promise<Peeked>;
   /** Saves as `set` does. Resolves with the outcome: `gone` if the session was destroyed or has ended. */
   save(sid: string, session: SessionData): Promise<Outcome>;
@@ -24,6 +27,14 @@ export interface StoreInternals {
   carryOver(from: SessionData, to: SessionData): void;
   /** Stores a session, with the time of use that its cookie shows, if nothing is stored under its sid: no tombstone either. */
   insert(sid: string, session: SessionData): Promise<boolean>;
+  /** All live sessions, page by page, as another store can import them. */
+  exportSessions(signal?: AbortSignal): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined>;
+  /** The sids of all sessions and tombstones, page by page. Digests instead if ids are hashed. */
+  storedSids(signal?: AbortSignal): AsyncGenerator<string, void, undefined>;
+  /** Stores a session of another store if nothing is stored under its sid: no tombstone either. */
+  importSession(incoming: IncomingSession, isDryRun: boolean): Promise<ImportOutcome>;
+  /** What is stored under the key that an imported session would have. */
+  peekIncoming(incoming: IncomingSession): Promise<Peeked>;
   /** Tombstones of this store object stay for so long from now on. */
   keepTombstones(ms: number): void;
   sidHash(sid: string): string;

@@ -1,12 +1,13 @@
 import type { SessionData } from "express-session";
 import type { Peeked, StoreInternals } from "../core/store-internals.js";
+import { dropOldest } from "../support/drop-oldest.js";
 import { differingKeys } from "./differing-keys.js";
 import type { OldStore } from "./old-store.js";
 
 /**
  * Which store is read and written. The stages are passed in this order, or back. Neighbors may run side by side.
  *
- * - `"from"`: the old store alone. Sign-outs leave a tombstone in the new one.
+ * - `"from"`: the old store alone, except that sign-outs leave a tombstone in the new one, which is looked for.
  * - `"from-first"`: the old store is read, both are written.
  * - `"to-first"`: the new store is read, and what is missing is moved from the old one. Both are written.
  * - `"to"`: the new store alone.
@@ -22,6 +23,9 @@ interface StageEvents {
   mismatch(sid: string, keys: string[]): void;
   readFrom(store: "from" | "to"): void;
 }
+
+/** Bounds what a process remembers of sessions. */
+const MAX_NOTED = 50_000;
 
 /** What a migrating store does in one stage. */
 export interface StageOperations {
@@ -56,24 +60,58 @@ class FromStage implements StageOperations {
   protected readonly to: Migration["to"];
   protected readonly events: StageEvents;
 
+  /** Sessions that were found in the new store too. */
+  readonly #inBoth = new Map<string, true>();
+
   constructor({ from, to, events }: Migration) {
     this.from = from;
     this.to = to;
     this.events = events;
   }
 
+  /** The new store is needed for sign-outs alone: a read does without it if it fails. */
   async get(sid: string): Promise<SessionData | null> {
-    const session = await this.from.get(sid);
-    if (session !== null) this.events.readFrom("from");
+    const [session, peeked] = await Promise.all([
+      this.from.get(sid),
+      this.to.peek(sid).catch(() => undefined),
+    ]);
+    if (session === null) return null;
+    if (peeked?.state === "destroyed") return await this.destroyAgain(sid);
+    if (peeked?.state === "live") noteSome(this.#inBoth, sid, true);
+    this.events.readFrom("from");
     return session;
   }
 
+  /** A copy that another stage has written to the new store follows, or the next stages would find an old one. */
   async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
+    const peeked = await this.to.peek(sid);
+    if (peeked.state === "destroyed") await this.destroyAgain(sid);
+    if (peeked.state !== "live") return;
+    this.to.adopt(sid, session, peeked);
+    await this.saveToNewStore(sid, session);
   }
 
   async touch(sid: string, session: SessionData): Promise<void> {
     await this.from.touch(sid, session);
+    if (this.#inBoth.has(sid)) await this.to.touch(sid, session);
+  }
+
+  protected async saveToNewStore(sid: string, session: SessionData): Promise<void> {
+    const outcome = await this.to.save(sid, session);
+    if (outcome === "removed") await this.from.destroy(sid);
+    else if (outcome === "gone") await this.destroyIfDestroyed(sid);
+  }
+
+  /** A slow request of the old store's has brought the session back, or it was destroyed in the new store alone. */
+  protected async destroyAgain(sid: string): Promise<null> {
+    await this.from.destroy(sid);
+    return null;
+  }
+
+  /** The request has written to the old store what was destroyed in the meantime. */
+  protected async destroyIfDestroyed(sid: string): Promise<void> {
+    if ((await this.to.peek(sid)).state === "destroyed") await this.from.destroy(sid);
   }
 
   /** The tombstone first: from then on no process moves the session into the new store. */
@@ -86,11 +124,7 @@ class FromStage implements StageOperations {
 class FromFirstStage extends FromStage {
   override async get(sid: string): Promise<SessionData | null> {
     const [session, peeked] = await Promise.all([this.from.get(sid), this.to.peek(sid)]);
-    if (peeked.state === "destroyed") {
-      // A slow request of the old store's has brought it back.
-      if (session !== null) await this.from.destroy(sid);
-      return null;
-    }
+    if (peeked.state === "destroyed") return session === null ? null : await this.destroyAgain(sid);
     if (session === null) return await this.#onlyInNewStore(sid, peeked);
     this.events.readFrom("from");
     if (peeked.state === "live") {
@@ -111,28 +145,25 @@ class FromFirstStage extends FromStage {
 
   override async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
-    const outcome = await this.to.save(sid, session);
-    if (outcome === "removed") await this.from.destroy(sid);
-    else if (outcome === "gone") await this.#destroyIfDestroyed(sid);
+    await this.saveToNewStore(sid, session);
   }
 
   override async touch(sid: string, session: SessionData): Promise<void> {
     await this.from.touch(sid, session);
     const outcome = await this.to.touch(sid, session);
-    if (outcome === "none" || outcome === "gone") await this.#destroyIfDestroyed(sid);
-  }
-
-  /** The request has written to the old store what was destroyed in the meantime. */
-  async #destroyIfDestroyed(sid: string): Promise<void> {
-    if ((await this.to.peek(sid)).state === "destroyed") await this.from.destroy(sid);
+    if (outcome === "none" || outcome === "gone") await this.destroyIfDestroyed(sid);
   }
 }
 
-class ToFirstStage extends FromStage {
+export class ToFirstStage extends FromStage {
+  /** The versions that this process has written to the old store, by sid. */
+  readonly #copied = new Map<string, string>();
+
   override async get(sid: string): Promise<SessionData | null> {
     const peeked = await this.to.peek(sid);
     if (peeked.state === "live") {
       this.events.readFrom("to");
+      if (this.#copied.get(sid) !== peeked.version) this.#copied.delete(sid);
       return peeked.session;
     }
     if (peeked.state !== "absent") return null;
@@ -147,26 +178,29 @@ class ToFirstStage extends FromStage {
 
   override async set(sid: string, session: SessionData): Promise<void> {
     await this.to.save(sid, session);
-    await this.#copyBack(sid);
+    await this.copyBack(sid);
   }
 
   override async touch(sid: string, session: SessionData): Promise<void> {
     const outcome = await this.to.touch(sid, session);
+    if (outcome === "skipped" && this.#copied.has(sid)) return;
     // Not by a touch: what was saved at "to" is not in the old store.
-    if (outcome !== "skipped") await this.#copyBack(sid);
+    await this.copyBack(sid);
   }
 
   /**
    * Writes to the old store what the new one has, so that the way back is open. Again if that was changed meanwhile:
    * whoever is last has then written the latest.
    */
-  async #copyBack(sid: string): Promise<void> {
+  async copyBack(sid: string): Promise<void> {
     for (let peeked = await this.to.peek(sid); ; ) {
       if (peeked.state !== "live") return await this.from.destroy(sid);
       const { version } = peeked;
       await this.from.set(sid, peeked.session);
       peeked = await this.to.peek(sid);
-      if (peeked.state === "live" && peeked.version === version) return;
+      if (peeked.state === "live" && peeked.version === version) {
+        return noteSome(this.#copied, sid, version);
+      }
     }
   }
 }
@@ -200,4 +234,10 @@ class ToStage extends FromStage {
   override async destroy(sid: string): Promise<void> {
     await this.to.destroy(sid);
   }
+}
+
+/** Forgets the oldest notes when there are too many. */
+function noteSome<Note>(notes: Map<string, Note>, sid: string, note: Note): void {
+  notes.set(sid, note);
+  if (notes.size > MAX_NOTED) dropOldest(notes, MAX_NOTED / 10);
 }
