@@ -4,7 +4,7 @@ import { Clock } from "../../lib/conformance/clock.js";
 import { lasting, plain, respond } from "../../lib/conformance/sessions.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { MigratingStore, type Stage } from "../../lib/migrate.js";
+import { copy, MigratingStore, type Stage } from "../../lib/migrate.js";
 import { Browser, createApp, Gate } from "../helpers/app.js";
 import { backends, useBackend } from "../helpers/backends.js";
 import { oldStores } from "../helpers/old-stores.js";
@@ -315,6 +315,19 @@ describe("a migrating store", () => {
     await store.touch("sid", found);
     await expect(store.set("sid", found)).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
     await expect(store.destroy("sid")).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
+  });
+
+  it("a key that a request removed while its session was copied is not brought back by the copy", async () => {
+    const from = new session.MemoryStore();
+    const to = new MemoryStore();
+    const store = new MigratingStore({ from, to, stage: "from-first" });
+    from.set("sid", plain({ role: "admin", a: 1 }));
+    const found = (await store.get("sid")) as session.SessionData & { role?: string };
+    await copy({ from: [["sid", plain({ role: "admin", a: 1 })]], to });
+    delete found.role;
+    await store.set("sid", found);
+    expect(await to.get("sid")).not.toHaveProperty("role");
+    expect(await to.get("sid")).toMatchObject({ a: 1 });
   });
 
   it('at "from" the copy that "from-first" has written follows changes and uses', async () => {

@@ -550,7 +550,7 @@ export abstract class AbstractStore extends Store {
       this.#tracker.carryOver(peeked.session, session);
       return;
     }
-    const origin = peeked.state === "absent" ? "copy" : "moved";
+    const origin = peeked.state === "absent" ? "mirrored" : "moved";
     this.#tracker.track(
       session,
       new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()),

@@ -8,11 +8,12 @@ import type { Operation } from "./operation.js";
 import { IF_ABSENT, type StoredRecord, UNREADABLE } from "./record.js";
 import type { StoreParts } from "./save/save.js";
 import { assertSession } from "./save/session-objects.js";
+import { incarnationOf } from "./save/write-ids.js";
 import { newEntryOf } from "./users/entry.js";
 
 /*
- * Sessions that go from one store to another as a whole. Between two stores of this package they keep the times and the
- * version of their record, so their age, their absolute timeout and their handle stay the same.
+ * Sessions that go from one store to another as a whole. Between two stores of this package they keep the times of
+ * their record and the id of its first write, so their age, their absolute timeout and their handle stay the same.
  */
 
 /** A session that comes from another store. */
@@ -103,7 +104,8 @@ export async function importSession(
   const user = settings.users?.ofSession(session)?.[0];
   const record: StoredRecord = {
     data: codec.pack(key, sid ?? "", text),
-    version: incoming.record?.version ?? ids.next(),
+    // As if it was created so: nobody has changed it in this store.
+    version: incoming.record === undefined ? ids.next() : incarnationOf(incoming.record.version),
     lifetime: times.lifetime,
     activeAt: times.activeAt,
     createdAt: times.createdAt,
