@@ -103,7 +103,7 @@ export abstract class AbstractStore extends Store {
       write: (key, write, operation) => this._write(key, write, operation),
       touch: (key, touch, operation) => this._touch(key, touch, operation),
       remove: (key, removal, operation) => this._remove(key, removal, operation),
-      // Only called with the option `user`, which a store without these primitives refuses.
+      // Only called with the option `user`, which a store without these primitives rejects.
       listUser: (user, operation) =>
         chain(this._listUser?.(user, operation) as Awaitable<UserList>, ({ sessions, token }) => ({
           sessions: sessions.filter(({ key }) => keys.includes(key)),

@@ -20,7 +20,7 @@ export interface StoreInternals {
   touch(sid: string, session: SessionData): Promise<Outcome>;
   /**
    * Takes a session that comes from elsewhere for the one that was peeked at: its next save replaces that, and is
-   * refused if the session is destroyed in between.
+   * rejected if the session is destroyed in between.
    */
   adopt(sid: string, session: SessionData, peeked: Peeked): void;
   /** Knows of one object what it knows of another. */
