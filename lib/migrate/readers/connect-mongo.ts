@@ -61,7 +61,7 @@ async function* read(options: ConnectMongoReaderOptions): Reading {
     const { _id: sid, session, expires } = document;
     // The collection may have documents of another origin.
     if (typeof sid !== "string" || session === undefined) continue;
-    if (cryptoAdapter === undefined && isEncrypted(tryParsed(session))) throw encrypted();
+    if (cryptoAdapter === undefined && isEncrypted(session)) throw encrypted();
     const expiry = expires instanceof Date ? expires.getTime() : undefined;
     yield* sessionOf(sid, expiry, async () => {
       if (cryptoAdapter === undefined || typeof session !== "string") return unserialize(session);

@@ -56,8 +56,10 @@ function unreadable(cause: unknown): unknown {
   });
 }
 
-/** Whether a stored value is what the package kruptein makes of an encrypted session. */
-export function isEncrypted(value: unknown): boolean {
-  const { hmac, ct, iv } = (value ?? {}) as Record<string, unknown>;
-  return [hmac, ct, iv].every(field => typeof field === "string");
+/** What the package kruptein makes of a session: JSON, or else base64 or hexadecimal, which no session is as a whole. */
+const CIPHERTEXT = /^(\{"hmac":"|[\w+/=-]{40,}$)/;
+
+/** Whether a stored text looks encrypted, as options of several stores do it. */
+export function isEncrypted(stored: unknown): boolean {
+  return typeof stored === "string" && CIPHERTEXT.test(stored);
 }

@@ -57,19 +57,12 @@ async function* read(options: SessionFileStoreReaderOptions): Reading {
     } catch (error) {
       // Destroyed in the meantime.
       if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
-      yield { sid, error };
+      // Its message has the path, and so the sid.
+      yield* sessionOf(sid, undefined, () => Promise.reject(error));
       continue;
     }
-    if (isEncryptedText(text)) throw encrypted();
+    if (isEncrypted(text)) throw encrypted();
     yield* sessionOf(sid, expiry, () => decoder(text));
-  }
-}
-
-function isEncryptedText(text: string): boolean {
-  try {
-    return isEncrypted(JSON.parse(text));
-  } catch {
-    return false;
   }
 }
 
