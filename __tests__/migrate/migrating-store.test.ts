@@ -4,7 +4,7 @@ import { Clock } from "../../lib/conformance/clock.js";
 import { lasting, plain, respond } from "../../lib/conformance/sessions.js";
 import type { StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { copy, MigratingStore, type Stage } from "../../lib/migrate.js";
+import { copy, MigratingStore, type SourceSession, type Stage } from "../../lib/migrate.js";
 import { Browser, createApp, Gate } from "../helpers/app.js";
 import { backends, useBackend } from "../helpers/backends.js";
 import { collect, type OpenOldStore, oldStores } from "../helpers/old-stores.js";
@@ -75,6 +75,20 @@ describe.each(oldStores)("from $name", kind => {
         expect(await browser.fields().then(withoutAccessTime)).toEqual({ user: "ann" });
     }
   });
+
+  it.each(["from-first", "to-first"] as const)(
+    "at %s the old store keeps a session for its maxAge",
+    async stage => {
+      const { apps, old } = await openSite(stage, "to");
+      const browser = new Browser(apps[1] as RequestListener);
+      await browser.send("POST /sign-in?user=ann");
+      // The first visit at the stage writes what was created at "to".
+      await browser.clone(apps[0]).fields();
+      const [item] = (await collect(old.reader)) as SourceSession[];
+      expect(item?.session).toMatchObject({ user: "ann" });
+      expect(Math.abs((item?.expiresAt ?? 0) - Date.now() - COOKIE.maxAge)).toBeLessThan(2000);
+    },
+  );
 
   it("the stores have the same values as far as the application sets them", async () => {
     const old = await kind.open();

@@ -1,4 +1,4 @@
-import type { SessionData, Store } from "express-session";
+import { Cookie, type SessionData, type Store } from "express-session";
 import { Operation } from "../core/operation.js";
 import { StoreError } from "../errors.js";
 
@@ -34,7 +34,7 @@ export class OldStore {
   }
 
   async set(sid: string, session: SessionData): Promise<void> {
-    await this.#call("set", sid, session);
+    await this.#call("set", sid, withCookie(session));
   }
 
   async destroy(sid: string): Promise<void> {
@@ -102,6 +102,22 @@ export class OldStore {
       );
     }
   }
+}
+
+/**
+ * The session with a Cookie of express-session, as its middleware saves it: several stores compute the expiry from
+ * `cookie.maxAge`, which the cookie of a session that was read does not have.
+ */
+function withCookie(session: SessionData): SessionData {
+  const { cookie: saved } = session;
+  if (typeof saved !== "object" || saved === null || "maxAge" in saved) return session;
+  const { originalMaxAge, expires } = saved as Cookie;
+  // Its types leave out the argument.
+  const cookie = Reflect.construct(Cookie, [saved]) as Cookie;
+  cookie.expires = typeof expires === "string" ? new Date(expires) : (expires ?? null);
+  // The setter of `expires` has changed it.
+  cookie.originalMaxAge = originalMaxAge ?? null;
+  return { ...session, cookie };
 }
 
 function splitId(listed: ListedSession): readonly [unknown, SessionData] {
