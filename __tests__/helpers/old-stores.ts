@@ -97,25 +97,31 @@ export async function openConnectDynamoDB(): Promise<
   };
 }
 
-export async function openDynamoDBStore(): Promise<
-  OpenOldStore & { client: DynamoDBClient; tableName: string }
-> {
+/** A store of dynamodb-store, which creates its table. */
+export function createDynamoDBStore(
+  tableName: string,
+  endpoint = process.env.DYNALITE_ENDPOINT,
+): Promise<Store> {
   // Of the AWS SDK v2, which says at its first use that it is no longer maintained.
   process.env.AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE = "1";
   const dynamodbStore = require("dynamodb-store") as StoreClass;
-  const { client, tableName, put, close } = await openTable("sessionId");
   const dynamoConfig = {
-    endpoint: process.env.DYNALITE_ENDPOINT,
+    endpoint,
     region: "us-east-1",
     accessKeyId: "local",
     secretAccessKey: "local",
   };
-  const store = await new Promise<Store>((resolve, reject) => {
-    const opened: Store = new dynamodbStore(
-      { dynamoConfig, table: { name: tableName }, touchInterval: 0 },
-      error => (error ? reject(error) : resolve(opened)),
-    );
+  return new Promise((resolve, reject) => {
+    const options = { dynamoConfig, table: { name: tableName }, touchInterval: 0 };
+    const store: Store = new dynamodbStore(options, error => (error ? reject(error) : resolve(store)));
   });
+}
+
+export async function openDynamoDBStore(): Promise<
+  OpenOldStore & { client: DynamoDBClient; tableName: string }
+> {
+  const { client, tableName, put, close } = await openTable("sessionId");
+  const store = await createDynamoDBStore(tableName);
   return {
     client,
     tableName,
