@@ -137,6 +137,12 @@ describe("in the table of the old store, with other keys", () => {
     );
     expect(TimeToLiveDescription?.AttributeName).toBe("expires");
 
+    const sameKeys = new DynamoDBStore({ client, tableName, attributes });
+    cleanUp.push(() => sameKeys.close());
+    expect(() => new MigratingStore({ from, to: sameKeys, stage: "from" })).toThrow(
+      `Expected \`to\` to have another prefix than \`from\` in the table "${tableName}", where both have "sess:"`,
+    );
+
     await takeOver(place);
 
     // Neither takes the items of the other for its own.
