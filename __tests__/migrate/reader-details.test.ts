@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PutItemCommand } from "@aws-sdk/client-dynamodb";
@@ -225,6 +225,16 @@ describe("readSessionFileStore", () => {
     expect(await collect(readSessionFileStore({ path }))).toEqual([
       { sid: "a", session: { cookie: {}, user: "ann" }, expiresAt: undefined },
     ]);
+  });
+
+  it("reports a file that cannot be read, without its sid in the message", async () => {
+    const path = await folder();
+    await symlink("loop.json", join(path, "loop.json"));
+    await symlink("nowhere", join(path, "gone.json"));
+    const found = (await collect(readSessionFileStore({ path }))) as { sid: string; error: Error }[];
+    expect(found).toEqual([{ sid: "loop", error: expect.any(Error) }]);
+    expect(found[0]?.error).toMatchObject({ code: "ERR_SESSION_SERIALIZE", cause: { code: "ELOOP" } });
+    expect(found[0]?.error.message).not.toContain("loop");
   });
 
   it("passes on the error of a missing folder", async () => {

@@ -1,5 +1,6 @@
 import session, { type SessionData, type Store } from "express-session";
-import type { SourceSession, UnreadableSession } from "../../lib/migrate.js";
+import { MemoryStore } from "../../lib/memory.js";
+import { copy, type SourceSession, type UnreadableSession } from "../../lib/migrate.js";
 import { settled } from "../helpers/app.js";
 import { collect, type OpenOldStore, oldStores } from "../helpers/old-stores.js";
 
@@ -101,12 +102,23 @@ describe.each(oldStores)("the reader of $name", ({ open, touchesExpiryAlone, def
     expectTime(new Date(given.cookie.expires as Date).getTime(), savedAt + 2000);
   });
 
-  it("gives a session whose cookie has ended, and whose record has been touched since", async () => {
-    await save(old.store, "sid", sessionWith({ user: "ann" }, 1000));
+  it("gives a session whose cookie has ended, whose record has been touched since, and that copy keeps", async () => {
+    const saved = sessionWith({ user: "ann" }, TEN_MINUTES);
+    // As if nothing but its expiry had changed since nine minutes and 59 seconds.
+    saved.cookie.expires = new Date(Date.now() + 1000);
+    saved.cookie.originalMaxAge = TEN_MINUTES;
+    await save(old.store, "sid", saved);
     await touch(old.store, "sid", sessionWith({ user: "ann" }, TEN_MINUTES));
     await new Promise(resolve => setTimeout(resolve, 1100));
     expect((await read()).get("sid")?.session).toMatchObject({ user: "ann" });
     expect(await load(old.store, "sid")).toMatchObject({ user: "ann" });
+
+    const to = new MemoryStore();
+    expect(await copy({ from: old.reader, to })).toMatchObject({ seen: 1, copied: 1, failed: 0 });
+    const copied = (await to.get("sid")) as SessionData;
+    expect(copied).toMatchObject({ user: "ann", cookie: { originalMaxAge: TEN_MINUTES } });
+    expectTime(new Date(copied.cookie.expires as Date).getTime(), Date.now() - 1100 + TEN_MINUTES);
+    await to.close();
   });
 
   it("gives 2,500 sessions once each, as often as they are read", async () => {

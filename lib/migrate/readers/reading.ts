@@ -31,13 +31,14 @@ export async function* sessionOf(
 ): Reading {
   if (typeof expiry === "number" && expiry <= Date.now()) return;
   let session: SessionData;
+  let expiresAt: Expiry;
   try {
     session = asSession(await parse());
+    expiresAt = typeof expiry === "function" ? expiry(session) : expiry;
   } catch (cause) {
     yield { sid, error: unreadable(cause) };
     return;
   }
-  const expiresAt = typeof expiry === "function" ? expiry(session) : expiry;
   if (expiresAt === undefined || expiresAt > Date.now()) yield { sid, session, expiresAt };
 }
 

@@ -18,8 +18,10 @@ export interface SessionFileStoreReaderOptions {
   decoder?: ((text: string) => unknown) | undefined;
 }
 
+const FILES_AT_ONCE = 16;
+
 /**
- * Reads the sessions of session-file-store, one file after the other. A session ends its `cookie.originalMaxAge`, or
+ * Reads the sessions of session-file-store, a few files at the same time. A session ends its `cookie.originalMaxAge`, or
  * `ttl`, after the time in its `__lastAccess`.
  *
  * A session that is saved meanwhile may be given twice or, on some file systems, not at all: its next request moves it.
@@ -47,23 +49,33 @@ async function* read(options: SessionFileStoreReaderOptions): Reading {
     if (typeof lastAccess !== "number") return undefined;
     return lastAccess + (cookieTimesOf(session).maxAge || ttl * 1000);
   };
+  for await (const names of namesIn(path, fileExtension)) {
+    const files = await Promise.allSettled(names.map(name => readFile(join(path, name), "utf8")));
+    for (const [index, file] of files.entries()) {
+      const sid = (names[index] as string).slice(0, -fileExtension.length || undefined);
+      if (file.status === "fulfilled") {
+        if (isEncrypted(file.value)) throw encrypted();
+        yield* sessionOf(sid, expiry, () => decoder(file.value));
+      } else if (file.reason.code !== "ENOENT") {
+        // Not just destroyed in the meantime. The message has the path, and so the sid: it becomes the cause.
+        yield* sessionOf(sid, undefined, () => Promise.reject(file.reason));
+      }
+    }
+  }
+}
+
+/** The names of the session files, in groups of those that are read at the same time. */
+async function* namesIn(path: string, extension: string): AsyncGenerator<string[]> {
+  let names: string[] = [];
   for await (const entry of await opendir(path)) {
     const { name } = entry;
-    if (entry.isDirectory() || !name.endsWith(fileExtension) || name === fileExtension) continue;
-    const sid = name.slice(0, name.length - fileExtension.length);
-    let text: string;
-    try {
-      text = await readFile(join(path, name), "utf8");
-    } catch (error) {
-      // Destroyed in the meantime.
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
-      // Its message has the path, and so the sid.
-      yield* sessionOf(sid, undefined, () => Promise.reject(error));
-      continue;
-    }
-    if (isEncrypted(text)) throw encrypted();
-    yield* sessionOf(sid, expiry, () => decoder(text));
+    if (entry.isDirectory() || !name.endsWith(extension) || name === extension) continue;
+    names.push(name);
+    if (names.length < FILES_AT_ONCE) continue;
+    yield names;
+    names = [];
   }
+  yield names;
 }
 
 function encrypted(): StoreError {
