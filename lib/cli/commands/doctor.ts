@@ -1,0 +1,73 @@
+import type { Command } from "commander";
+import { internalsOf } from "../../core/abstract-store.js";
+import { examples, onStore, type Process, type Run } from "../command.js";
+import { type Check, ok, problem } from "../doctor/check.js";
+import { checkDynamoDB } from "../doctor/dynamodb.js";
+import { checkEtcd } from "../doctor/etcd.js";
+import { checkFile } from "../doctor/file.js";
+import { checkVersions } from "../doctor/versions.js";
+import { describeError, EXIT } from "../errors.js";
+import { describeStore, kindOf } from "../kinds.js";
+import { color } from "../terminal.js";
+
+const marks = {
+  ok: color("green", "ok     "),
+  unknown: color("dim", "unknown"),
+  warning: color("yellow", "warning"),
+  problem: color("red", "problem"),
+};
+
+/** `doctor`: what may be wrong with a store, its backend and this host. */
+export function addDoctor(program: Command, current: Process): void {
+  const command = program
+    .command("doctor")
+    .description(
+      "check the store, its backend and this host. Changes nothing. Exit code 1 if there is a problem",
+    );
+  onStore(command, current, async run => {
+    const { terminal, store } = run;
+    terminal.note(`Checking ${describeStore(store)}`);
+    const counts = { ok: 0, unknown: 0, warning: 0, problem: 0 };
+    for await (const check of checksOf(run)) {
+      const { status, check: name, detail, advice } = check;
+      counts[status] += 1;
+      await terminal.result(check, () => {
+        const line = `${marks[status]}  ${name}: ${detail}`;
+        return advice === undefined ? line : `${line}\n         ${advice}`;
+      });
+    }
+    terminal.note(`${counts.problem} problem(s), ${counts.warning} warning(s)`);
+    return counts.problem > 0 ? EXIT.failure : EXIT.ok;
+  });
+  examples(command, ["doctor", "doctor --store etcd://127.0.0.1:2379 --json"]);
+}
+
+async function* checksOf({ store, signal }: Run<object>): AsyncGenerator<Check> {
+  const { dynamodb, etcd, file } = kindOf(store);
+  const clients = dynamodb
+    ? ["@aws-sdk/client-dynamodb", "@aws-sdk/lib-dynamodb"]
+    : etcd
+      ? ["etcd3"]
+      : file
+        ? ["lmdb"]
+        : [];
+  yield* checkVersions(clients);
+  const startedAt = performance.now();
+  try {
+    await store.ping({ signal });
+    yield ok("ping", `${(performance.now() - startedAt).toFixed(1)} ms`);
+  } catch (error) {
+    signal.throwIfAborted();
+    yield problem("ping", describeError(error), "The store cannot be used. See the message.");
+    // Of what cannot be reached only the outside can be looked at.
+    if (file !== undefined) return;
+  }
+  try {
+    if (file !== undefined) yield* checkFile(file);
+    if (dynamodb !== undefined) yield* checkDynamoDB(dynamodb, internalsOf(store).records.keepsUsers, signal);
+    if (etcd !== undefined) yield* checkEtcd(etcd, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    yield problem("backend", describeError(error), "The checks could not be finished. See the message.");
+  }
+}

@@ -1,0 +1,59 @@
+import { type AbstractStore, internalsOf } from "../core/abstract-store.js";
+import { isDigest } from "../core/hashed-ids.js";
+import type { SessionRecord } from "../core/session-records.js";
+import { Failure } from "./errors.js";
+import type { FilterOptions } from "./filters.js";
+import type { Terminal } from "./terminal.js";
+
+/**
+ * The records that have these ids: sids, or the digests that listings and events show. A digest of a store that does not
+ * hash its ids needs a scan.
+ */
+export async function findRecords(
+  store: AbstractStore,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<Map<string, SessionRecord>> {
+  const { records } = internalsOf(store);
+  const found = new Map<string, SessionRecord>();
+  const missing = new Set<string>();
+  for (const id of ids) {
+    signal.throwIfAborted();
+    const record = await records.find(id);
+    if (record !== undefined) found.set(id, record);
+    else if (isDigest(id)) missing.add(id);
+  }
+  if (missing.size === 0) return found;
+  for await (const page of records.all(signal)) {
+    for (const record of page) {
+      if (missing.delete(record.sidHash)) found.set(record.sidHash, record);
+    }
+    if (missing.size === 0) break;
+  }
+  return found;
+}
+
+/** Whether any session has a user. */
+async function hasUsers(store: AbstractStore): Promise<boolean> {
+  for await (const page of internalsOf(store).records.all()) {
+    if (page.some(({ user }) => user !== undefined)) return true;
+  }
+  return false;
+}
+
+const NO_USERS =
+  "No session has a user: the application does not use the option `user`, so that `--anonymous` means every session.";
+
+/** Says so if a listing by `--anonymous` means nothing. */
+export async function warnIfNoUsers(
+  { anonymous }: FilterOptions,
+  store: AbstractStore,
+  terminal: Terminal,
+): Promise<void> {
+  if (anonymous && !(await hasUsers(store))) terminal.note(NO_USERS);
+}
+
+/** Refuses to remove by `--anonymous` where nobody has a user. @throws Failure */
+export async function assertUsers({ anonymous }: FilterOptions, store: AbstractStore): Promise<void> {
+  if (anonymous && !(await hasUsers(store))) throw new Failure(`${NO_USERS} Nothing was destroyed.`);
+}
