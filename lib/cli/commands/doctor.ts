@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { internalsOf } from "../../core/abstract-store.js";
+import type { StoreError } from "../../errors.js";
 import { examples, onStore, type Process, type Run } from "../command.js";
 import { type Check, ok, problem } from "../doctor/check.js";
 import { checkDynamoDB } from "../doctor/dynamodb.js";
@@ -42,6 +43,11 @@ export function addDoctor(program: Command, current: Process): void {
   examples(command, ["doctor", "doctor --store etcd://127.0.0.1:2379 --json"]);
 }
 
+/** Whether DynamoDB was reached and refused the request. */
+function isDenied({ cause }: { cause?: unknown }): boolean {
+  return (cause as Error | undefined)?.name === "AccessDeniedException";
+}
+
 async function* checksOf({ store, signal }: Run<object>): AsyncGenerator<Check> {
   const { dynamodb, etcd, file } = kindOf(store);
   const clients = dynamodb
@@ -58,9 +64,11 @@ async function* checksOf({ store, signal }: Run<object>): AsyncGenerator<Check> 
     yield ok("ping", `${(performance.now() - startedAt).toFixed(1)} ms`);
   } catch (error) {
     signal.throwIfAborted();
-    yield problem("ping", describeError(error), "The store cannot be used. See the message.");
-    // Of what cannot be reached only the outside can be looked at.
-    if (file !== undefined) return;
+    const isMissing = (error as StoreError).code === "ERR_STORE_TABLE_MISSING";
+    const advice = isMissing ? "Run the command setup." : "The store cannot be used until this is solved.";
+    yield problem("ping", describeError(error), advice);
+    // More can be said of members of etcd, and of permissions that are missing.
+    if (etcd === undefined && !isDenied(error as Error)) return;
   }
   try {
     if (file !== undefined) yield* checkFile(file);

@@ -48,7 +48,7 @@ async function* checkMembers(place: LazyEtcdClient["place"] | undefined): AsyncG
   for (const [index, answer] of answers.entries()) {
     const host = place.hosts[index] as string;
     if (answer.status === "fulfilled") {
-      yield ok("member", `${host}: ${answer.value.body.trim()}`);
+      yield ok("member", `${host}: etcd ${versionIn(answer.value.body)}`);
       yield checkClock(answer.value.date, answer.value.sentAt, answer.value.receivedAt, host);
     } else
       yield problem(
@@ -64,6 +64,10 @@ async function* checkMembers(place: LazyEtcdClient["place"] | undefined): AsyncG
       );
     }
   }
+}
+
+function versionIn(body: string): string {
+  return /"etcdserver":"([^"]+)"/.exec(body)?.[1] ?? "of an unknown version";
 }
 
 async function quotaOf(place: LazyEtcdClient["place"] | undefined): Promise<number | undefined> {
@@ -91,8 +95,8 @@ async function* checkStatus(
     ? problem("leader", "there is none", "Start a majority of the members.")
     : ok("leader", `member ${BigInt(leader).toString(16)}`);
   const share = Number(dbSize) / (quota ?? DEFAULT_QUOTA);
-  const whose = quota === undefined ? "etcd's default quota, its own cannot be read" : "the quota";
-  const text = `${formatSize(Number(dbSize))}, ${(share * 100).toFixed(0)} % of ${formatSize(quota ?? DEFAULT_QUOTA)} (${whose})`;
+  const whose = quota === undefined ? ", the default: this one's quota cannot be read" : "";
+  const text = `${formatSize(Number(dbSize))}, ${(share * 100).toFixed(0)} % of ${formatSize(quota ?? DEFAULT_QUOTA)}${whose}`;
   yield share < FULL_SHARE
     ? ok("quota", text)
     : problem(
