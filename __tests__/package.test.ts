@@ -20,7 +20,7 @@ const run = promisify(execFile);
 const root = join(__dirname, "..");
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const name: string = manifest.name;
-const dependencies = Object.keys(manifest.dependencies);
+const dependencies = Object.keys(manifest.dependencies ?? {});
 const peers = Object.keys(manifest.peerDependencies);
 const optionalPeers = Object.keys(manifest.peerDependenciesMeta);
 const typePackages = ["@types/express", "@types/express-session", "@types/node"];
@@ -44,7 +44,7 @@ const exported: Record<string, string[]> = {
   [`${name}/file`]: ["FileStore"],
   [`${name}/dynamodb`]: ["DynamoDBStore"],
   [`${name}/etcd`]: ["EtcdStore"],
-  [`${name}/migrate`]: ["MigratingStore"],
+  [`${name}/migrate`]: ["MigratingStore", "copy"],
   [`${name}/conformance`]: ["storeConformance"],
 };
 const subpaths = Object.keys(exported);

@@ -1,4 +1,3 @@
-import { LRUCache } from "lru-cache";
 import { AbstractStore } from "./core/abstract-store.js";
 import { rules } from "./core/options.js";
 import {
@@ -21,6 +20,7 @@ import { tooLarge } from "./errors.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "./support/cleanup-timer.js";
 import { dropOldest } from "./support/drop-oldest.js";
 import { EventLoopSlice } from "./support/event-loop-slice.js";
+import { UsageOrder } from "./support/usage-order.js";
 
 /** The options of {@link MemoryStore}. */
 export interface MemoryStoreOptions extends StoreOptions {
@@ -68,8 +68,8 @@ export class MemoryStore extends AbstractStore {
   /** Counts the entries that were added to the lists of users. */
   #entriesAdded = 0;
   /** The keys in the order of their use, if there is a bound: decides which sessions are evicted. */
-  readonly #usage: LRUCache<string, number> | undefined;
-  readonly #max: number | undefined;
+  #usage: UsageOrder | undefined;
+  readonly #max: number;
   readonly #maxBytes: number | undefined;
   readonly #cleanup: CleanupTimer;
 
@@ -80,15 +80,9 @@ export class MemoryStore extends AbstractStore {
       maxBytes: rules.positiveInteger,
       cleanupInterval: rules.interval,
     });
-    this.#max = options.max;
+    this.#max = options.max ?? Number.POSITIVE_INFINITY;
     this.#maxBytes = options.maxBytes;
-    if (this.#max !== undefined || this.#maxBytes !== undefined) {
-      // Not with the cache's own `max`, for which it allocates memory immediately.
-      this.#usage = new LRUCache({
-        maxSize: this.#maxBytes ?? Number.MAX_SAFE_INTEGER,
-        dispose: (_size, key, reason) => reason === "evict" && this.#forget(key),
-      });
-    }
+    if (options.max !== undefined || options.maxBytes !== undefined) this.#usage = new UsageOrder();
     this.#cleanup = new CleanupTimer(
       options.cleanupInterval ?? DEFAULT_CLEANUP_SECONDS,
       () => this.cleanup(),
@@ -118,7 +112,7 @@ export class MemoryStore extends AbstractStore {
   }
 
   protected override _read(key: string): Found | undefined {
-    this.#usage?.get(key);
+    this.#usage?.use(key);
     return this.#sessions.get(key) ?? this.#tombstones.get(key);
   }
 
@@ -181,17 +175,22 @@ export class MemoryStore extends AbstractStore {
     this.#sessions.clear();
     this.#tombstones.clear();
     this.#users.clear();
-    this.#usage?.clear();
+    this.#usage = undefined;
   }
 
   #put(key: string, entry: Entry, size: number, current: StoredRecord | undefined): void {
     if (current !== undefined && isTombstone(current)) this.#tombstones.delete(key);
     this.#file(key, current?.user, entry.record.user);
     this.#sessions.set(key, entry);
-    // The size is the value as well: the cache ignores a new size if the value is the same.
-    this.#usage?.set(key, size, { size });
-    if (this.#max !== undefined && this.#sessions.size > this.#max) this.#usage?.pop();
+    if (this.#usage !== undefined) this.#evict(this.#usage, key, size);
     this.#cleanup.start();
+  }
+
+  #evict(usage: UsageOrder, newest: string, size: number): void {
+    usage.set(newest, size);
+    while (this.#sessions.size > this.#max || usage.size > (this.#maxBytes ?? Number.POSITIVE_INFINITY)) {
+      this.#delete(usage.oldest as string);
+    }
   }
 
   /** Deletes a session and keeps its tombstone apart, where it evicts no session. */
@@ -205,10 +204,6 @@ export class MemoryStore extends AbstractStore {
 
   #delete(key: string): boolean {
     this.#usage?.delete(key);
-    return this.#forget(key);
-  }
-
-  #forget(key: string): boolean {
     this.#file(key, this.#sessions.get(key)?.record.user, undefined);
     return this.#sessions.delete(key);
   }

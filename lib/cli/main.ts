@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import type { Process } from "./command.js";
+import { addCopy } from "./commands/copy.js";
 import { addClear, addDestroy } from "./commands/destroy.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addList } from "./commands/list.js";
@@ -15,9 +16,7 @@ import { endWithReader } from "./terminal.js";
 
 const ABOUT = `Looks at the sessions of a store, ends them, and moves them.
 
-A store is a URL such as file:./data/sessions.lmdb, dynamodb://eu-west-1/sessions or etcd://host:2379/prefix, or the
-path of a JavaScript module whose default export is a store or a function that returns one: for options that a URL
-cannot have. Without --store it is the environment variable SESSION_STORE.
+A store is a URL such as file:./data/sessions.lmdb, dynamodb://eu-west-1/sessions or etcd://host:2379/prefix. For options that a URL cannot have it is the path of a JavaScript module whose default export is a store, or a function that returns one. Without --store it is the environment variable SESSION_STORE.
 
 The result goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 after ^C.`;
 
@@ -31,6 +30,7 @@ const commands = [
   addClear,
   addSweep,
   addUsers,
+  addCopy,
   addDoctor,
 ];
 

@@ -37,6 +37,7 @@ import { SessionRecords } from "./session-records.js";
 import type { Peeked, RecordInternals, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
+import { exportSessions, importKeyOf, importSession } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
 import { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
@@ -508,7 +509,15 @@ export abstract class AbstractStore extends Store {
     };
     return {
       timeoutMs: this.#settings.timeoutMs,
-      peek: sid => run(operation => this.#peek(sid, operation)),
+      peek: sid => run(operation => this.#peek(sid, this.#keys.keyOf(sid), operation)),
+      peekIncoming: incoming =>
+        run(operation => this.#peek(incoming.publicId, importKeyOf(this.#keys, incoming), operation)),
+      exportSessions: signal =>
+        exportSessions(this.#parts, this.#keys, this.#listings, this.#calls.operation(signal), () =>
+          this.#calls.assertOpen(),
+        ),
+      importSession: (incoming, isDryRun) =>
+        run(operation => importSession(this.#parts, this.#keys, incoming, isDryRun, operation)),
       save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
       touch: (sid, session) => run(operation => outcomeOf(operation, this.#touch(sid, session, operation))),
       adopt: (sid, session, peeked) => this.#adopt(sid, session, peeked),
@@ -543,8 +552,7 @@ export abstract class AbstractStore extends Store {
     };
   }
 
-  async #peek(sid: string, operation: Operation): Promise<Peeked> {
-    const key = this.#keys.keyOf(sid);
+  async #peek(sid: string, key: string, operation: Operation): Promise<Peeked> {
     const found = await this.#parts.backend.read(key, operation);
     if (found === undefined) return { state: "absent" };
     const session = await this.#toSession(sid, key, found);

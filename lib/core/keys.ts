@@ -61,6 +61,11 @@ export class SessionKeys {
     return this.keyPrefix + encodeText(sid, MAX_ENCODED_SID);
   }
 
+  /** Whether keys are digests of sids, so that listings have no sids. */
+  get hashesIds(): boolean {
+    return this.#hash !== undefined;
+  }
+
   /** The key of the list of a user, for backends that keep one. No session has such a key. */
   userKeyOf(user: string): string {
     return `${this.keyPrefix}${USER_MARK}${user}`;

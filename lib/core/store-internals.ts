@@ -1,6 +1,7 @@
 import type { SessionData } from "express-session";
 import type { Outcome } from "./diagnostics.js";
 import type { SessionRecord } from "./session-records.js";
+import type { ImportOutcome, IncomingSession, UnreadableRecord } from "./transfer.js";
 
 /** What is stored under a sid, for code that must tell a session that was never there from one that was destroyed. */
 export type Peeked =
@@ -25,6 +26,12 @@ export interface StoreInternals {
   carryOver(from: SessionData, to: SessionData): void;
   /** Stores a session, with the time of use that its cookie shows, if nothing is stored under its sid: no tombstone either. */
   insert(sid: string, session: SessionData): Promise<boolean>;
+  /** All live sessions, page by page, as another store can import them. */
+  exportSessions(signal?: AbortSignal): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined>;
+  /** Stores a session of another store if nothing is stored under its sid: no tombstone either. */
+  importSession(incoming: IncomingSession, isDryRun: boolean): Promise<ImportOutcome>;
+  /** What is stored under the key that an imported session would have. */
+  peekIncoming(incoming: IncomingSession): Promise<Peeked>;
   /** Tombstones of this store object stay for so long from now on. */
   keepTombstones(ms: number): void;
   sidHash(sid: string): string;

@@ -44,6 +44,8 @@ export interface MigrationEvents {
   mismatch: { sidHash: string; keys: string[] };
 }
 
+/** Sessions that `copyBack` writes at the same time. */
+const COPIED_AT_ONCE = 16;
 const DAY_MS = 24 * 60 * 60_000;
 
 /**
@@ -191,6 +193,37 @@ export class MigratingStore extends Store {
       await this.destroy(sid);
     }
     return count;
+  }
+
+  /**
+   * Writes the sessions of the new store to the old one, also those that nobody visits, so that the way back from
+   * `"to-first"` to `"from-first"` loses nothing. May run while the site does, and again.
+   *
+   * @param options - `signal`: ends the iteration
+   * @returns an iteration over the number of sessions written so far
+   * @throws TypeError at another stage, and if the new store hashes ids, so that nobody knows the sids
+   */
+  async *copyBack({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<number, void, undefined> {
+    if (this.#operations.copyBack === undefined) {
+      throw new TypeError(`copyBack() needs the stage "to-first", and this store is at "${this.stage}"`);
+    }
+    const copyBack = this.#operations.copyBack.bind(this.#operations);
+    let copied = 0;
+    let batch: string[] = [];
+    for await (const found of this.#internals.exportSessions(signal)) {
+      if (found.session === undefined) continue;
+      if (found.sid === undefined) {
+        throw new TypeError("copyBack() needs the ids of the sessions, which `to` hashes (option `hashIds`)");
+      }
+      batch.push(found.sid);
+      if (batch.length < COPIED_AT_ONCE) continue;
+      await Promise.all(batch.map(copyBack));
+      copied += batch.length;
+      batch = [];
+      yield copied;
+    }
+    await Promise.all(batch.map(copyBack));
+    yield copied + batch.length;
   }
 
   /** Creates the `Session` of a request. Called by express-session with what `get` returned. */

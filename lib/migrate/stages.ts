@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import type { Peeked, StoreInternals } from "../core/store-internals.js";
+import { dropOldest } from "../support/drop-oldest.js";
 import { differingKeys } from "./differing-keys.js";
 import type { OldStore } from "./old-store.js";
 
@@ -23,12 +24,17 @@ interface StageEvents {
   readFrom(store: "from" | "to"): void;
 }
 
+/** Bounds what a process remembers at `"to-first"`. A session beyond is written to the old store once more. */
+const MAX_COPIED = 50_000;
+
 /** What a migrating store does in one stage. */
 export interface StageOperations {
   get(sid: string): Promise<SessionData | null>;
   set(sid: string, session: SessionData): Promise<void>;
   touch(sid: string, session: SessionData): Promise<void>;
   destroy(sid: string): Promise<void>;
+  /** Writes to the old store what the new one has. Only at `"to-first"`. */
+  copyBack?(sid: string): Promise<void>;
 }
 
 /** The two stores, and whom to tell. */
@@ -70,10 +76,17 @@ class FromStage implements StageOperations {
 
   async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
+    // The new store is not needed for more than sign-outs yet: if it fails, the save has succeeded all the same.
+    await this.destroyIfDestroyed(sid).catch(() => {});
   }
 
   async touch(sid: string, session: SessionData): Promise<void> {
     await this.from.touch(sid, session);
+  }
+
+  /** The request has written to the old store what was destroyed in the meantime. */
+  protected async destroyIfDestroyed(sid: string): Promise<void> {
+    if ((await this.to.peek(sid)).state === "destroyed") await this.from.destroy(sid);
   }
 
   /** The tombstone first: from then on no process moves the session into the new store. */
@@ -113,26 +126,25 @@ class FromFirstStage extends FromStage {
     await this.from.set(sid, session);
     const outcome = await this.to.save(sid, session);
     if (outcome === "removed") await this.from.destroy(sid);
-    else if (outcome === "gone") await this.#destroyIfDestroyed(sid);
+    else if (outcome === "gone") await this.destroyIfDestroyed(sid);
   }
 
   override async touch(sid: string, session: SessionData): Promise<void> {
     await this.from.touch(sid, session);
     const outcome = await this.to.touch(sid, session);
-    if (outcome === "none" || outcome === "gone") await this.#destroyIfDestroyed(sid);
-  }
-
-  /** The request has written to the old store what was destroyed in the meantime. */
-  async #destroyIfDestroyed(sid: string): Promise<void> {
-    if ((await this.to.peek(sid)).state === "destroyed") await this.from.destroy(sid);
+    if (outcome === "none" || outcome === "gone") await this.destroyIfDestroyed(sid);
   }
 }
 
 class ToFirstStage extends FromStage {
+  /** The versions that this process has written to the old store, by sid. */
+  readonly #copied = new Map<string, string>();
+
   override async get(sid: string): Promise<SessionData | null> {
     const peeked = await this.to.peek(sid);
     if (peeked.state === "live") {
       this.events.readFrom("to");
+      if (this.#copied.get(sid) !== peeked.version) this.#copied.delete(sid);
       return peeked.session;
     }
     if (peeked.state !== "absent") return null;
@@ -147,27 +159,33 @@ class ToFirstStage extends FromStage {
 
   override async set(sid: string, session: SessionData): Promise<void> {
     await this.to.save(sid, session);
-    await this.#copyBack(sid);
+    await this.copyBack(sid);
   }
 
   override async touch(sid: string, session: SessionData): Promise<void> {
     const outcome = await this.to.touch(sid, session);
+    if (outcome === "skipped" && this.#copied.has(sid)) return;
     // Not by a touch: what was saved at "to" is not in the old store.
-    if (outcome !== "skipped") await this.#copyBack(sid);
+    await this.copyBack(sid);
   }
 
   /**
    * Writes to the old store what the new one has, so that the way back is open. Again if that was changed meanwhile:
    * whoever is last has then written the latest.
    */
-  async #copyBack(sid: string): Promise<void> {
+  async copyBack(sid: string): Promise<void> {
     for (let peeked = await this.to.peek(sid); ; ) {
       if (peeked.state !== "live") return await this.from.destroy(sid);
       const { version } = peeked;
       await this.from.set(sid, peeked.session);
       peeked = await this.to.peek(sid);
-      if (peeked.state === "live" && peeked.version === version) return;
+      if (peeked.state === "live" && peeked.version === version) return this.#noteCopied(sid, version);
     }
+  }
+
+  #noteCopied(sid: string, version: string): void {
+    this.#copied.set(sid, version);
+    if (this.#copied.size > MAX_COPIED) dropOldest(this.#copied, MAX_COPIED / 10);
   }
 }
 
