@@ -14,7 +14,9 @@ const CREDENTIALS = /(:\/\/)[^\s/@]*(?:\/[^\s@]*)?@/g;
 export function describeError(error: unknown): string {
   const lines: string[] = [];
   for (let cause = error; cause !== undefined && lines.length < 5; cause = causeOf(cause)) {
-    const line = messageOf(cause);
+    const message = messageOf(cause);
+    // Those of loaders have a stack below.
+    const line = cause === error ? message : (message.split("\n", 1)[0] as string);
     if (line !== lines.at(-1)) lines.push(line);
   }
   return withoutCredentials(lines.join("\n  cause: "));

@@ -1,7 +1,7 @@
 import type { AbstractStore } from "../core/abstract-store.js";
 import { LazyEtcdClient } from "../create-store/etcd-client.js";
 import type { DynamoDBStore } from "../dynamodb.js";
-import type { EtcdStore } from "../etcd.js";
+import { clientOf, EtcdStore } from "../etcd/store.js";
 import type { FileStore } from "../file.js";
 
 /** A store by its class. At most one is set. */
@@ -21,10 +21,7 @@ export function kindOf(store: AbstractStore): StoreKind {
     const { DynamoDBStore } = require("../dynamodb.js") as typeof import("../dynamodb.js");
     if (store instanceof DynamoDBStore) return { dynamodb: store };
   }
-  if (isNamed(store, "EtcdStore")) {
-    const { EtcdStore } = require("../etcd.js") as typeof import("../etcd.js");
-    if (store instanceof EtcdStore) return { etcd: store };
-  }
+  if (store instanceof EtcdStore) return { etcd: store };
   return {};
 }
 
@@ -39,7 +36,6 @@ export function isNamed(value: unknown, name: string): boolean {
 
 /** Where the client of an etcd store connects to, if this package has made it. */
 export function etcdPlaceOf(store: EtcdStore): LazyEtcdClient["place"] | undefined {
-  const { clientOf } = require("../etcd/store.js") as typeof import("../etcd/store.js");
   const client: unknown = clientOf(store);
   return client instanceof LazyEtcdClient ? client.place : undefined;
 }

@@ -1,4 +1,4 @@
-import type { DynamoDBStore } from "../dynamodb.js";
+import { type DynamoDBStore, tableOf } from "../dynamodb/store.js";
 
 /** What may be allowed besides what requests need. */
 export interface PolicyOptions {
@@ -38,7 +38,6 @@ export async function policyOf(store: DynamoDBStore, { listings, operator }: Pol
 
 async function arnOf(store: DynamoDBStore): Promise<string> {
   if (store.tableName.startsWith("arn:")) return store.tableName;
-  const { tableOf } = require("../dynamodb/store.js") as typeof import("../dynamodb/store.js");
   const region = await tableOf(store).client.config.region();
   const [, partition] = partitions.find(([start]) => region.startsWith(start)) ?? ["", "aws"];
   return `arn:${partition}:dynamodb:${region}:*:table/${store.tableName}`;

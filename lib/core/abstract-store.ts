@@ -548,7 +548,8 @@ export abstract class AbstractStore extends Store {
       decode: record => records.decode(record),
       remove: record => run(operation => records.remove(record, operation)),
       formsOfUser: user => new UserIds(() => undefined, hashing, encryption).ofArgument(user),
-      clear: (signal, onPage) => this.#calls.track(this.#clear(this.#calls.operation(signal), onPage)),
+      clear: async (signal, onPage) =>
+        await this.#calls.track(this.#clear(this.#calls.operation(signal), onPage)),
     };
   }
 

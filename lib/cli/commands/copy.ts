@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { AbstractStore } from "../../core/abstract-store.js";
-import type { CopyOptions, CopyProgress } from "../../migrate/copy.js";
+import { type CopyOptions, type CopyProgress, copy } from "../../migrate/copy.js";
 import { examples, type Process } from "../command.js";
 import { describeError, EXIT, Failure, UsageError } from "../errors.js";
 import { describeStore } from "../kinds.js";
@@ -80,7 +80,6 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
   let counts = NOTHING;
   let failure: unknown;
   try {
-    const { copy } = require("../../migrate/copy.js") as typeof import("../../migrate/copy.js");
     const { concurrency, rate, dryRun, verify } = options;
     counts = await copy({
       from: from as CopyOptions["from"],

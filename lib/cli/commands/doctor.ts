@@ -3,9 +3,7 @@ import { internalsOf } from "../../core/abstract-store.js";
 import type { StoreError } from "../../errors.js";
 import { examples, onStore, type Process, type Run } from "../command.js";
 import { type Check, ok, problem } from "../doctor/check.js";
-import { checkDynamoDB } from "../doctor/dynamodb.js";
 import { checkEtcd } from "../doctor/etcd.js";
-import { checkFile } from "../doctor/file.js";
 import { checkVersions } from "../doctor/versions.js";
 import { describeError, EXIT } from "../errors.js";
 import { describeStore, kindOf } from "../kinds.js";
@@ -71,8 +69,14 @@ async function* checksOf({ store, signal }: Run<object>): AsyncGenerator<Check> 
     if (etcd === undefined && !isDenied(error as Error)) return;
   }
   try {
-    if (file !== undefined) yield* checkFile(file);
-    if (dynamodb !== undefined) yield* checkDynamoDB(dynamodb, internalsOf(store).records.keepsUsers, signal);
+    if (file !== undefined) {
+      const { checkFile } = await import("../doctor/file.js");
+      yield* checkFile(file);
+    }
+    if (dynamodb !== undefined) {
+      const { checkDynamoDB } = await import("../doctor/dynamodb.js");
+      yield* checkDynamoDB(dynamodb, internalsOf(store).records.keepsUsers, signal);
+    }
     if (etcd !== undefined) yield* checkEtcd(etcd, signal);
   } catch (error) {
     signal.throwIfAborted();

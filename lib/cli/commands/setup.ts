@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { examples, onStore, type Process } from "../command.js";
 import { EXIT, UsageError } from "../errors.js";
 import { kindOf } from "../kinds.js";
-import { type PolicyOptions, policyOf } from "../policy.js";
+import type { PolicyOptions } from "../policy.js";
 
 interface SetupOptions extends PolicyOptions {
   readonly policy?: boolean;
@@ -23,6 +23,7 @@ export function addSetup(program: Command, current: Process): void {
       const { dynamodb, file } = kindOf(store);
       if (options.policy) {
         if (dynamodb === undefined) throw new UsageError("`--policy` is for DynamoDB stores.");
+        const { policyOf } = await import("../policy.js");
         const policy = await policyOf(dynamodb, options);
         await terminal.result(policy, () => JSON.stringify(policy, undefined, 2));
         return EXIT.ok;

@@ -67,8 +67,10 @@ async function countEnded({ store, signal }: Run<SweepOptions>): Promise<number>
 async function sweepStore(store: AbstractStore, progress: Progress, signal: AbortSignal): Promise<number> {
   const { dynamodb } = kindOf(store);
   if (dynamodb !== undefined) {
-    const { sweep } = require("../../dynamodb/sweep.js") as typeof import("../../dynamodb/sweep.js");
-    const { tableOf } = require("../../dynamodb/store.js") as typeof import("../../dynamodb/store.js");
+    const [{ sweep }, { tableOf }] = await Promise.all([
+      import("../../dynamodb/sweep.js"),
+      import("../../dynamodb/store.js"),
+    ]);
     // What was in flight when ^C came is not waited for.
     await sweep(tableOf(dynamodb), store.prefix, signal, () => progress.add(1)).catch(error => {
       if (!signal.aborted) throw error;

@@ -1,3 +1,4 @@
+import { lib } from "../../dynamodb/sdk.js";
 import type { Table } from "../../dynamodb/table.js";
 
 /** A request that shows whether an action is allowed, and changes nothing. */
@@ -17,7 +18,6 @@ export function probesOf(
   key: string,
   keepsUsers: boolean,
 ): Probe[] {
-  const { lib } = require("../../dynamodb/sdk.js") as typeof import("../../dynamodb/sdk.js");
   const Key = { [attributes.id]: key };
   // Never holds, so that nothing is written. DynamoDB checks permissions first.
   const never = {

@@ -1,18 +1,17 @@
 import type { DescribeTableCommandOutput } from "@aws-sdk/client-dynamodb";
-import type { DynamoDBStore } from "../../dynamodb.js";
+import { sdk } from "../../dynamodb/sdk.js";
+import { type DynamoDBStore, tableOf } from "../../dynamodb/store.js";
+import type { Table } from "../../dynamodb/table.js";
 import { describeError } from "../errors.js";
 import { formatSize } from "../units.js";
 import { type Check, checkClock, ok, problem, unknown, warning } from "./check.js";
 import { type Probe, probesOf } from "./dynamodb-permissions.js";
-
-type Table = import("../../dynamodb/table.js").Table;
 
 export async function* checkDynamoDB(
   store: DynamoDBStore,
   keepsUsers: boolean,
   signal: AbortSignal,
 ): AsyncGenerator<Check> {
-  const { tableOf } = require("../../dynamodb/store.js") as typeof import("../../dynamodb/store.js");
   const table = tableOf(store);
   yield ok("region", await table.client.config.region());
   yield* checkTable(table, signal);
@@ -22,7 +21,6 @@ export async function* checkDynamoDB(
 
 /** The description of the table, and the clock of the response that has it. */
 async function* checkTable(table: Table, signal: AbortSignal): AsyncGenerator<Check> {
-  const { sdk } = require("../../dynamodb/sdk.js") as typeof import("../../dynamodb/sdk.js");
   const command = new sdk.DescribeTableCommand({ TableName: table.name });
   const sentAt = Date.now();
   let receivedAt = sentAt;
@@ -74,7 +72,6 @@ async function* checkTable(table: Table, signal: AbortSignal): AsyncGenerator<Ch
 }
 
 async function checkTtl(table: Table, signal: AbortSignal): Promise<Check> {
-  const { sdk } = require("../../dynamodb/sdk.js") as typeof import("../../dynamodb/sdk.js");
   const { ttl } = table.attributes;
   try {
     const command = new sdk.DescribeTimeToLiveCommand({ TableName: table.name });

@@ -1,6 +1,6 @@
 import type { Etcd3 } from "etcd3";
 import type { LazyEtcdClient } from "../../create-store/etcd-client.js";
-import type { EtcdStore } from "../../etcd.js";
+import { clientOf, type EtcdStore } from "../../etcd/store.js";
 import { describeError } from "../errors.js";
 import { etcdPlaceOf } from "../kinds.js";
 import { formatSize } from "../units.js";
@@ -17,7 +17,6 @@ const TIMEOUT_MS = 5000;
 type Client = Pick<Etcd3, "kv"> & Partial<Pick<Etcd3, "maintenance">>;
 
 export async function* checkEtcd(store: EtcdStore, signal: AbortSignal): AsyncGenerator<Check> {
-  const { clientOf } = require("../../etcd/store.js") as typeof import("../../etcd/store.js");
   const client: Client = clientOf(store);
   const place = etcdPlaceOf(store);
   yield* checkMembers(place);

@@ -2,7 +2,7 @@ import { type Stats, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { LmdbStatus } from "../../file/lmdb-file.js";
-import type { FileStore } from "../../file.js";
+import { type FileStore, fileOf } from "../../file/store.js";
 import { formatSize } from "../units.js";
 import { type Check, ok, problem, unknown, warning } from "./check.js";
 
@@ -23,7 +23,6 @@ const networks = new Map([
 const FUSE = 0x65735546;
 
 export async function* checkFile(store: FileStore): AsyncGenerator<Check> {
-  const { fileOf } = require("../../file/store.js") as typeof import("../../file/store.js");
   const path = resolve(store.path);
   yield* checkPermissions(path);
   const file = await fileOf(store);
