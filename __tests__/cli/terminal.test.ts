@@ -150,16 +150,38 @@ describe("^C", () => {
     expect((await process.result).code).toBe(130);
   });
 
-  it("stops a listing", async () => {
-    const store = await slowStore("listed.cjs", 50_000, 0);
-    const process = start(["list", "-s", store]);
-    await process.until(/SID HASH/);
-    // It ends by itself, if it is quicker.
-    process.child.kill("SIGINT");
-    const { code, stderr } = await process.result;
-    expect([0, 130]).toContain(code);
-    expect(stderr).not.toMatch(/^ {4}at /m);
-  });
+  it.each(["list", "stats", "users", "clear", "sweep"])(
+    "stops %s while it reads, and says how far it came",
+    async name => {
+      const path = join(folder(), `reads-${name}.cjs`);
+      await writeFile(
+        path,
+        `const { MemoryStore } = require(${JSON.stringify(join(dist, "memory.js"))});
+      class SlowStore extends MemoryStore {
+        async *_scan() {
+          for await (const page of super._scan()) {
+            yield page;
+            process.stderr.write("a page\\n");
+            await new Promise(done => setTimeout(done, 100));
+          }
+        }
+      }
+      module.exports = async () => {
+        const store = new SlowStore();
+        for (let i = 0; i < 5000; i++) await store.set("sid-of-" + i, { cookie: { originalMaxAge: 600000 } });
+        return store;
+      };`,
+      );
+      const options = { clear: ["--idle", "0s", "--dry-run"], sweep: ["--dry-run"] }[name] ?? [];
+      const process = start([name, ...options, "-s", path]);
+      await process.until(/(a page\n){2}/);
+      process.child.kill("SIGINT");
+      const { code, stdout, stderr } = await process.result;
+      expect(code).toBe(130);
+      expect(stderr).toMatch(/Interrupted after [\d,]+ (records|listed)\.\n/);
+      if (name !== "list") expect(stdout).toBe("");
+    },
+  );
 });
 
 describe("progress", () => {

@@ -1,9 +1,12 @@
 import { type AbstractStore, internalsOf } from "../core/abstract-store.js";
 import { isDigest } from "../core/hashed-ids.js";
 import type { SessionRecord } from "../core/session-records.js";
+import type { Run } from "./command.js";
 import { Failure } from "./errors.js";
 import type { FilterOptions } from "./filters.js";
+import { Progress } from "./progress.js";
 import type { Terminal } from "./terminal.js";
+import { formatCount } from "./units.js";
 
 /**
  * The records that have these ids: sids, or the digests that listings and events show. A digest of a store that does not
@@ -31,6 +34,25 @@ export async function findRecords(
     if (missing.size === 0) break;
   }
   return found;
+}
+
+/** Reads all records of a prefix, with a progress on stderr. */
+export async function readRecords(
+  { store, signal, terminal }: Pick<Run<object>, "store" | "signal" | "terminal">,
+  onPage: (page: readonly SessionRecord[]) => void,
+): Promise<void> {
+  const progress = new Progress("read");
+  try {
+    for await (const page of internalsOf(store).records.all(signal)) {
+      onPage(page);
+      progress.add(page.length);
+    }
+  } catch (error) {
+    progress.stop();
+    if (signal.aborted) terminal.note(`Interrupted after ${formatCount(progress.done, "record")}.`);
+    throw error;
+  }
+  progress.stop();
 }
 
 /** Whether any session has a user. */

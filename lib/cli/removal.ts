@@ -4,7 +4,7 @@ import { EXIT, Failure, UsageError } from "./errors.js";
 import { type FilterOptions, filterOf, hasFilter } from "./filters.js";
 import { describeStore } from "./kinds.js";
 import { Progress } from "./progress.js";
-import { assertUsers } from "./records.js";
+import { assertUsers, readRecords } from "./records.js";
 import { formatCount } from "./units.js";
 
 /** The options of commands that remove sessions. */
@@ -37,18 +37,12 @@ export async function removeSessions(run: Run<RemovalOptions>): Promise<number> 
   return await removeAndReport(run, matched);
 }
 
-async function countMatching({ store, options, signal }: Run<RemovalOptions>): Promise<number> {
-  const matches = filterOf(store, options);
-  const progress = new Progress("read");
+async function countMatching(run: Run<RemovalOptions>): Promise<number> {
+  const matches = filterOf(run.store, run.options);
   let matched = 0;
-  try {
-    for await (const page of internalsOf(store).records.all(signal)) {
-      matched += page.filter(matches).length;
-      progress.add(page.length);
-    }
-  } finally {
-    progress.stop();
-  }
+  await readRecords(run, page => {
+    matched += page.filter(matches).length;
+  });
   return matched;
 }
 

@@ -24,26 +24,29 @@ export function addList(program: Command, current: Process): void {
     const { records } = internalsOf(store);
     const matches = filterOf(store, options);
     const { limit = Number.POSITIVE_INFINITY, showSids } = options;
+    const lineOfRecord = (record: SessionRecord) => {
+      const sid = showSids ? records.sidOf(record) : undefined;
+      const value = { ...summaryOf(record), ...(showSids && { sid: sid ?? null }) };
+      return terminal.isJson ? JSON.stringify(value) : rowOf(record, sid);
+    };
     let listed = 0;
     let isCut = false;
-    if (!terminal.isJson)
-      await terminal.print(
-        lineOf(["SID HASH", "SIZE", "CREATED", "LAST USED", "ENDS"], "USER", showSids ? "SID" : undefined),
-      );
-    pages: for await (const page of records.all(signal)) {
-      for (const record of page) {
-        if (!matches(record)) continue;
-        if (listed === limit) {
-          isCut = true;
-          break pages;
-        }
-        listed += 1;
-        const sid = showSids ? records.sidOf(record) : undefined;
-        await terminal.result({ ...summaryOf(record), ...(showSids && { sid: sid ?? null }) }, () =>
-          rowOf(record, sid),
-        );
+    const titles = ["SID HASH", "SIZE", "CREATED", "LAST USED", "ENDS"];
+    if (!terminal.isJson) await terminal.print(lineOf(titles, "USER", showSids ? "SID" : undefined));
+    try {
+      for await (const page of records.all(signal)) {
+        const chosen = page.filter(matches);
+        const shown = chosen.slice(0, limit - listed);
+        listed += shown.length;
+        // A write for each line would take most of the time.
+        if (shown.length > 0) await terminal.print(shown.map(lineOfRecord).join("\n"));
+        signal.throwIfAborted();
+        isCut = shown.length < chosen.length;
+        if (isCut) break;
       }
-      signal.throwIfAborted();
+    } catch (error) {
+      if (signal.aborted) terminal.note(`Interrupted after ${listed} listed.`);
+      throw error;
     }
     await warnIfNoUsers(options, store, terminal);
     terminal.note(`${listed} listed${isCut ? ", and there are more" : ""}`);

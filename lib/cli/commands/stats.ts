@@ -4,8 +4,7 @@ import { examples, onStore, type Process } from "../command.js";
 import { EXIT } from "../errors.js";
 import { type FilterOptions, filterOf, filterOptions, hasFilter } from "../filters.js";
 import { Histogram } from "../histogram.js";
-import { Progress } from "../progress.js";
-import { warnIfNoUsers } from "../records.js";
+import { readRecords, warnIfNoUsers } from "../records.js";
 import { color } from "../terminal.js";
 import { formatCount, formatDuration, formatSize } from "../units.js";
 
@@ -35,27 +34,21 @@ export function addStats(program: Command, current: Process): void {
     "count the sessions, their sizes and how long they were not used. Reads all records of the prefix",
   );
   onStore<FilterOptions, []>(command, current, async ({ store, options, terminal, signal }) => {
-    const { records, now } = internalsOf(store);
+    const { now } = internalsOf(store);
     const matches = filterOf(store, options);
     const states = { live: 0, ended: 0, destroyed: 0, unreadable: 0 };
     const [sizes, ages] = [new Histogram(SIZES), new Histogram(AGES)];
     let signedIn = 0;
-    const progress = new Progress("read");
-    try {
-      for await (const page of records.all(signal)) {
-        const time = now();
-        for (const record of page) {
-          states[record.state] += 1;
-          if (!matches(record)) continue;
-          sizes.add(record.bytes);
-          ages.add(Math.max(0, time - record.activeAt));
-          if (record.user !== undefined) signedIn += 1;
-        }
-        progress.add(page.length);
+    await readRecords({ store, signal, terminal }, page => {
+      const time = now();
+      for (const record of page) {
+        states[record.state] += 1;
+        if (!matches(record)) continue;
+        sizes.add(record.bytes);
+        ages.add(Math.max(0, time - record.activeAt));
+        if (record.user !== undefined) signedIn += 1;
       }
-    } finally {
-      progress.stop();
-    }
+    });
     await warnIfNoUsers(options, store, terminal);
     const { count } = sizes;
     const summary = { sessions: count, signedIn, anonymous: count - signedIn };

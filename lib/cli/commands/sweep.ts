@@ -4,6 +4,7 @@ import { examples, onStore, type Process, type Run } from "../command.js";
 import { EXIT } from "../errors.js";
 import { kindOf } from "../kinds.js";
 import { Progress } from "../progress.js";
+import { readRecords } from "../records.js";
 import { formatCount } from "../units.js";
 
 interface SweepOptions {
@@ -37,7 +38,7 @@ export function addSweep(program: Command, current: Process): void {
     });
     try {
       const deleted = await Promise.race([sweepStore(store, progress, signal), interrupted]);
-      if (deleted !== undefined) {
+      if (deleted !== undefined && !signal.aborted) {
         progress.stop();
         await terminal.result(
           { deleted, dryRun: false },
@@ -54,14 +55,13 @@ export function addSweep(program: Command, current: Process): void {
   examples(command, ["sweep --dry-run", "sweep --store file:./data/sessions.lmdb"]);
 }
 
-async function countEnded({ store, signal }: Run<SweepOptions>): Promise<number> {
-  const { records, now } = internalsOf(store);
-  const time = now();
-  let ended = 0;
-  for await (const page of records.all(signal)) {
-    ended += page.filter(({ state, deleteAt }) => state === "ended" && deleteAt <= time).length;
-  }
-  return ended;
+async function countEnded(run: Run<SweepOptions>): Promise<number> {
+  const time = internalsOf(run.store).now();
+  let count = 0;
+  await readRecords(run, page => {
+    count += page.filter(({ state, deleteAt }) => state === "ended" && deleteAt <= time).length;
+  });
+  return count;
 }
 
 async function sweepStore(store: AbstractStore, progress: Progress, signal: AbortSignal): Promise<number> {

@@ -4,7 +4,7 @@ import type { SessionRecord } from "../../core/session-records.js";
 import { examples, onStore, type Process, type Run } from "../command.js";
 import { EXIT } from "../errors.js";
 import { formsOf, nameOfUser } from "../filters.js";
-import { Progress } from "../progress.js";
+import { readRecords } from "../records.js";
 import { formatCount, formatTime, isoTime, parseCount } from "../units.js";
 
 interface ListOptions {
@@ -55,19 +55,13 @@ export function addUsers(program: Command, current: Process): void {
 async function countByUser({ store, options, terminal, signal }: Run<ListOptions>): Promise<number> {
   const counts = new Map<string, number>();
   let anonymous = 0;
-  const progress = new Progress("read");
-  try {
-    for await (const page of internalsOf(store).records.all(signal)) {
-      for (const { state, user } of page) {
-        if (state !== "live") continue;
-        if (user === undefined) anonymous += 1;
-        else counts.set(user, (counts.get(user) ?? 0) + 1);
-      }
-      progress.add(page.length);
+  await readRecords({ store, signal, terminal }, page => {
+    for (const { state, user } of page) {
+      if (state !== "live") continue;
+      if (user === undefined) anonymous += 1;
+      else counts.set(user, (counts.get(user) ?? 0) + 1);
     }
-  } finally {
-    progress.stop();
-  }
+  });
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
   for (const [user, sessions] of sorted.slice(0, options.limit)) {
     const name = nameOfUser(user);
