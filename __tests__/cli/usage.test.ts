@@ -245,6 +245,37 @@ describe("the output", () => {
     expect((await cli(["doctor", "-s", url])).stdout).not.toContain("\u001b");
   });
 
+  it("does nothing to the terminal, whatever a user has for a name, and shows what JSON does not know", async () => {
+    const path = await module(
+      "odd.cjs",
+      `const { MemoryStore } = require(${JSON.stringify(join(dist, "memory.js"))});
+      const v8 = require("node:v8");
+      const serializer = {
+        stringify: session => v8.serialize({ ...session, cookie: { ...session.cookie } }).toString("base64"),
+        parse: data => v8.deserialize(Buffer.from(data, "base64")),
+      };
+      module.exports = async () => {
+        const store = new MemoryStore({ user: session => session.user, serializer });
+        const user = "ada\\u001b[31m\\u009b2J\\u202e";
+        await store.set("sid", { cookie: { originalMaxAge: 60000 }, user, ["key" + user]: user, big: 10n, map: new Map() });
+        return store;
+      };`,
+    );
+    const shown = ["show", "sid", "--show-values", "--show-sids"];
+    for (const args of [["list"], ["users"], ["show", "sid"], shown]) {
+      for (const json of [[], ["--json"]]) {
+        const { code, stdout, stderr } = await cli([...args, ...json, "-s", path]);
+        expect([args, code]).toEqual([args, 0]);
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+        expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+        expect(stdout).toContain("ada\\u001b[31m\\u009b2J\\u202e");
+        if (json.length > 0) expect(() => jsonLines(stdout)).not.toThrow();
+      }
+    }
+    const { stdout } = await cli([...shown, "-s", path]);
+    expect(stdout).toMatch(/ {2}big +"10"\n/);
+  });
+
   it("of memory: is that of a store without sessions", async () => {
     expect(await cli(["list", "-s", "memory:", "--json"])).toEqual({
       code: 0,

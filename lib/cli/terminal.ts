@@ -17,7 +17,7 @@ export class Terminal {
 
   /** Writes a result, as JSON or as the text that `describe` returns. */
   async result(value: object, describe: () => string): Promise<void> {
-    await this.print(this.isJson ? JSON.stringify(value) : describe());
+    await this.print(this.isJson ? toJson(value) : describe());
   }
 
   /** Writes a line that is not a part of the result. */
@@ -49,6 +49,23 @@ export class Terminal {
       lines.close();
     }
   }
+}
+
+/** Control characters, also those that turn the direction of writing. A user may have chosen a name with some. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text that does nothing to a terminal. */
+export function printable(text: string): string {
+  return text.replace(CONTROLS, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** JSON in one line that does nothing to a terminal. Serializers of applications may know more than JSON does. */
+export function toJson(value: unknown): string {
+  const text: string | undefined = JSON.stringify(value, (_key, inner) =>
+    typeof inner === "bigint" ? String(inner) : inner,
+  );
+  return printable(text ?? "null");
 }
 
 const colors = { green: 32, yellow: 33, red: 31, bold: 1, dim: 2 } as const;

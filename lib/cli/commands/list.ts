@@ -5,6 +5,7 @@ import { examples, onStore, type Process } from "../command.js";
 import { EXIT } from "../errors.js";
 import { type FilterOptions, filterOf, filterOptions, nameOfUser } from "../filters.js";
 import { warnIfNoUsers } from "../records.js";
+import { printable, toJson } from "../terminal.js";
 import { formatSize, formatTime, isoTime, parseCount } from "../units.js";
 
 interface ListOptions extends FilterOptions {
@@ -27,7 +28,7 @@ export function addList(program: Command, current: Process): void {
     const lineOfRecord = (record: SessionRecord) => {
       const sid = showSids ? records.sidOf(record) : undefined;
       const value = { ...summaryOf(record), ...(showSids && { sid: sid ?? null }) };
-      return terminal.isJson ? JSON.stringify(value) : rowOf(record, sid);
+      return terminal.isJson ? toJson(value) : rowOf(record, sid);
     };
     let listed = 0;
     let isCut = false;
@@ -82,7 +83,7 @@ function rowOf(record: SessionRecord, sid: string | undefined): string {
     formatTime(activeAt),
     formatTime(expiresAt),
   ];
-  return lineOf(fields, user === undefined ? "-" : nameOfUser(user), sid);
+  return lineOf(fields, user === undefined ? "-" : printable(nameOfUser(user)), sid && printable(sid));
 }
 
 function lineOf(

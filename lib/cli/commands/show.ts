@@ -5,6 +5,7 @@ import { examples, onStore, type Process } from "../command.js";
 import { EXIT, Failure } from "../errors.js";
 import { nameOfUser } from "../filters.js";
 import { findRecords } from "../records.js";
+import { printable, toJson } from "../terminal.js";
 import { formatDuration, formatSize, formatTime } from "../units.js";
 import { summaryOf } from "./list.js";
 
@@ -41,19 +42,21 @@ export function addShow(program: Command, current: Process): void {
     await terminal.result(value, () => {
       const time = now();
       const entries = Object.entries(options.showValues ? session : typesOf(session));
-      const width = Math.max(...entries.map(([key]) => key.length));
+      const lines = entries.map(
+        ([key, shown]) =>
+          [printable(key), options.showValues ? toJson(shown) : printable(String(shown))] as const,
+      );
+      const width = Math.max(...lines.map(([key]) => key.length));
       return [
         `sid hash   ${record.sidHash}`,
-        ...(sid === undefined ? [] : [`sid        ${sid}`]),
-        `user       ${record.user === undefined ? "-" : nameOfUser(record.user)}`,
+        ...(sid === undefined ? [] : [`sid        ${printable(String(sid))}`]),
+        `user       ${record.user === undefined ? "-" : printable(nameOfUser(record.user))}`,
         `size       ${formatSize(record.bytes)}`,
         `created    ${formatTime(record.createdAt)}, ${formatDuration(Math.max(0, time - record.createdAt))} ago`,
         `last used  ${formatTime(record.activeAt)}, ${formatDuration(Math.max(0, time - record.activeAt))} ago`,
         `ends       ${formatTime(record.expiresAt)}, ${formatDuration(record.lifetime)} after its last use`,
         options.showValues ? "values" : "keys",
-        ...entries.map(
-          ([key, shown]) => `  ${key.padEnd(width)}  ${options.showValues ? JSON.stringify(shown) : shown}`,
-        ),
+        ...lines.map(([key, shown]) => `  ${key.padEnd(width)}  ${shown}`),
       ].join("\n");
     });
     return EXIT.ok;

@@ -5,6 +5,7 @@ import { examples, onStore, type Process, type Run } from "../command.js";
 import { EXIT } from "../errors.js";
 import { formsOf, nameOfUser } from "../filters.js";
 import { readRecords } from "../records.js";
+import { printable } from "../terminal.js";
 import { formatCount, formatTime, isoTime, parseCount } from "../units.js";
 
 interface ListOptions {
@@ -65,7 +66,10 @@ async function countByUser({ store, options, terminal, signal }: Run<ListOptions
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
   for (const [user, sessions] of sorted.slice(0, options.limit)) {
     const name = nameOfUser(user);
-    await terminal.result({ user: name, sessions }, () => `${String(sessions).padStart(7)}  ${name}`);
+    await terminal.result(
+      { user: name, sessions },
+      () => `${String(sessions).padStart(7)}  ${printable(name)}`,
+    );
   }
   const isCut = options.limit !== undefined && sorted.length > options.limit;
   terminal.note(
