@@ -25,7 +25,9 @@ export async function removeSessions(run: Run<RemovalOptions>): Promise<number> 
     );
   }
   await assertUsers(options, store);
-  const matched = hasFilter(options) ? await countMatching(run) : await store.length({ signal });
+  // Once: a session that is not used while somebody thinks does not become one of the chosen.
+  const matches = hasFilter(options) ? filterOf(store, options) : undefined;
+  const matched = matches === undefined ? await store.length({ signal }) : await count(run, matches);
   if (options.dryRun || matched === 0) {
     const isDryRun = options.dryRun === true;
     await terminal.result({ matched, destroyed: 0, changed: 0, dryRun: isDryRun }, () =>
@@ -34,11 +36,12 @@ export async function removeSessions(run: Run<RemovalOptions>): Promise<number> 
     return EXIT.ok;
   }
   if (!options.yes) await confirm(run, matched);
-  return await removeAndReport(run, matched);
+  return await removeAndReport(run, matches, matched);
 }
 
-async function countMatching(run: Run<RemovalOptions>): Promise<number> {
-  const matches = filterOf(run.store, run.options);
+type Matches = ReturnType<typeof filterOf>;
+
+async function count(run: Run<RemovalOptions>, matches: Matches): Promise<number> {
   let matched = 0;
   await readRecords(run, page => {
     matched += page.filter(matches).length;
@@ -55,14 +58,21 @@ async function confirm({ store, terminal, signal }: Run<RemovalOptions>, matched
   throw new Failure("That is not the number of sessions. Nothing was destroyed.");
 }
 
-async function removeAndReport(run: Run<RemovalOptions>, matched: number): Promise<number> {
-  const { store, options, terminal, signal } = run;
+async function removeAndReport(
+  run: Run<RemovalOptions>,
+  matches: Matches | undefined,
+  matched: number,
+): Promise<number> {
+  const { store, terminal, signal } = run;
   const progress = new Progress("destroyed", matched);
   let changed = 0;
   let failure: unknown;
   try {
-    if (hasFilter(options)) {
-      changed = await removeMatching(run, progress);
+    if (matches !== undefined) {
+      await removeMatching(run, matches, isRemoved => {
+        if (isRemoved) progress.add(1);
+        else changed += 1;
+      });
     } else {
       await internalsOf(store).records.clear(signal, removed => progress.add(removed));
     }
@@ -88,24 +98,21 @@ async function removeAndReport(run: Run<RemovalOptions>, matched: number): Promi
   return EXIT.ok;
 }
 
-/** Destroys each session that a filter chooses, if it was not used since it was listed. Returns how many were. */
+/** Destroys each session that a filter chooses, if it was not used since it was listed. */
 async function removeMatching(
-  { store, options, signal }: Run<RemovalOptions>,
-  progress: Progress,
-): Promise<number> {
+  { store, signal }: Run<RemovalOptions>,
+  matches: Matches,
+  onDone: (isRemoved: boolean) => void,
+): Promise<void> {
   const { records } = internalsOf(store);
-  const matches = filterOf(store, options);
-  let changed = 0;
   for await (const page of records.all(signal)) {
     const chosen = page.filter(matches);
     const worker = async () => {
       for (let record = chosen.pop(); record !== undefined && !signal.aborted; record = chosen.pop()) {
-        if (await records.remove(record)) progress.add(1);
-        else changed += 1;
+        onDone(await records.remove(record));
       }
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, worker));
     signal.throwIfAborted();
   }
-  return changed;
 }

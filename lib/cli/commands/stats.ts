@@ -66,7 +66,7 @@ export function addStats(program: Command, current: Process): void {
       ];
       if (!hasFilter(options)) {
         lines.push(
-          `Records besides: ${others.ended} ended, ${others.destroyed} destroyed (kept for an hour), ${others.unreadable} unreadable`,
+          `Besides: ${others.ended} ended and not deleted yet, ${others.destroyed} tombstones of destroyed ones, ${others.unreadable} unreadable`,
         );
       }
       if (count === 0) return lines.join("\n");
