@@ -5,9 +5,10 @@ import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Browser, setCookieOf } from "./helpers/app.js";
 import { backends, useBackend } from "./helpers/backends.js";
-import { etcdEndpoints, startEtcd } from "./helpers/engines.js";
+import { etcdEndpoints, freePorts, startEtcd } from "./helpers/engines.js";
 import { createApp, optionsFor, pageText, signIn, submit } from "./helpers/example-app.js";
 
 describe.each(backends)("the example application, sessions in $name", backend => {
@@ -34,12 +35,36 @@ describe.each(backends)("the example application, sessions in $name", backend =>
     const ada = await signIn(createApp(createStore()), "Ada");
     expect(await pageText(ada)).toContain("Cart It is empty.");
     for (const product of ["tea", "tea", "mug"]) {
-      expect(await submit(ada, "/cart/add", { product })).toBe("/");
+      expect(await submit(ada, "/cart/add", { product })).toBe(`/#add-${product}`);
     }
     expect(await pageText(ada)).toMatch(/Cart Tea, Earl Grey €9.00 .* Mug, 0.4 l €12.00 .* Total €21.00/);
-    await submit(ada, "/cart/update", { product: "tea", quantity: "1" });
-    await submit(ada, "/cart/remove", { product: "mug" });
+    expect(await submit(ada, "/cart/update", { product: "tea", quantity: "1" })).toBe("/#update-tea");
+    expect(await submit(ada, "/cart/remove", { product: "mug" })).toBe("/#cart");
+    await pageText(ada);
     expect(await pageText(ada)).toMatch(/Cart Tea, Earl Grey €4.50 (?!.*Mug).* Total €4.50/);
+    expect(await submit(ada, "/cart/update", { product: "tea", quantity: "0" })).toBe("/#cart");
+    expect(await pageText(ada)).toContain("Cart Tea, Earl Grey is no longer in the cart. It is empty.");
+  });
+
+  it("says once what was done with the cart, beside the control that did it", async () => {
+    const ada = await signIn(createApp(createStore()), "Ada");
+    /** The control that the message describes, and the count in the header. */
+    const shown = async () => {
+      const { text } = await ada.send("GET /");
+      const control = /id="((?:add|update)-\w+)"[^>]*aria-describedby="done"/.exec(text)?.[1];
+      return [control, /Cart <span class="count">(\d+)</.exec(text)?.[1]];
+    };
+    await submit(ada, "/cart/add", { product: "tea" });
+    await submit(ada, "/cart/add", { product: "mug" });
+    expect(await shown()).toEqual(["add-mug", "2"]);
+    expect(await shown()).toEqual([undefined, "2"]);
+    await submit(ada, "/cart/update", { product: "tea", quantity: "7" });
+    expect(await shown()).toEqual(["update-tea", "8"]);
+    await submit(ada, "/cart/update", { product: "tea", quantity: "7" });
+    expect(await pageText(ada)).toMatch(/Update Remove In your cart: 7 Mug/);
+    await submit(ada, "/cart/remove", { product: "tea" });
+    expect(await pageText(ada)).toContain("Cart Tea, Earl Grey is no longer in the cart. Mug");
+    expect((await ada.send("GET /")).text).not.toContain('role="status"');
   });
 
   it("keeps what several tabs put into the cart at the same time", async () => {
@@ -200,6 +225,24 @@ describe("the example application's server", () => {
     expect(await stop(server, "SIGTERM")).toEqual([0, null]);
   });
 
+  it("finds etcd within 2 s after an outage, by the circuit breaker of the documents", async () => {
+    const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+    const dataDir = join(folder, "etcd");
+    let etcd = await startEtcd({ clientPort, peerPort, dataDir });
+    const { address, server } = await start({ SESSION_STORE: `etcd://127.0.0.1:${clientPort}/shop:` });
+    const ada = await signIn(address, "Ada");
+    const status = async () => (await ada.attempt("GET /")).status;
+    await etcd.stop();
+    for (let failures = 0; failures < 4; failures++) expect(await status()).toBe(503);
+    etcd = await startEtcd({ clientPort, peerPort, dataDir });
+    const back = performance.now();
+    while ((await status()) === 503) await sleep(50);
+    expect(performance.now() - back).toBeLessThan(2000);
+    expect(await pageText(ada)).toContain("Hello, Ada");
+    expect(await stop(server, "SIGTERM")).toEqual([0, null]);
+    await etcd.stop();
+  });
+
   it.each([
     [
       { SESSION_STORE: "redis" },
@@ -207,6 +250,10 @@ describe("the example application's server", () => {
     ],
     [{ SESSION_STORE: "redis://h" }, /unknown scheme `redis:`\. Known are memory:, /],
     [{ SESSION_STORE: "etcd://sessions:p@h:x" }, /^The etcd URL of the session store has a wrong host/],
+    [
+      { SESSION_STORE: "etcd://sessions:p%@h" },
+      /^The etcd URL of the session store has a `%` in its password/,
+    ],
     [{ PORT: "http" }, /^PORT is "http": expected a number from 0 to 65535\.\n$/],
     [
       { SESSION_STORE: "etcd", ETCD_ENDPOINTS: "http://127.0.0.1:1" },

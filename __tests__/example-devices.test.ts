@@ -92,7 +92,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
       // The last used is listed first.
       await pageText(phone);
       const [handle] = (await handlesOf(here)) as [string];
-      expect(await submit(here, "/devices/end", { handle })).toBe("/devices");
+      expect(await submit(here, "/devices/end", { handle })).toBe("/devices#notice");
       expect(await pageText(here, "/devices")).toContain("The session has been ended. ");
       expect(await pageText(here, "/devices")).not.toMatch(/has been ended|iPhone/);
       expect([await isSignedIn(phone), await isSignedIn(laptop), await isSignedIn(here)]).toEqual([
@@ -100,7 +100,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
         true,
         true,
       ]);
-      expect(await submit(here, "/devices/end", { handle })).toBe("/devices");
+      expect(await submit(here, "/devices/end", { handle })).toBe("/devices#notice");
       expect(await pageText(here, "/devices")).toContain("That session had ended already.");
     });
 
@@ -109,7 +109,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
       const [ada, bob] = [await signIn(app, "Ada"), await signIn(app, "Bob")];
       await signIn(app, "Bob");
       const [handle] = (await handlesOf(bob)) as [string];
-      expect(await submit(ada, "/devices/end", { handle })).toBe("/devices");
+      expect(await submit(ada, "/devices/end", { handle })).toBe("/devices#notice");
       expect(await pageText(ada, "/devices")).toContain("That session had ended already.");
       expect((await ada.attempt("POST /devices/end", {})).status).toBe(400);
       expect(await handlesOf(bob)).toEqual([handle]);
@@ -123,7 +123,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
         await signIn(app, "Ada"),
         await signIn(app, "Bob"),
       ];
-      expect(await submit(here, "/devices/end-others")).toBe("/devices");
+      expect(await submit(here, "/devices/end-others")).toBe("/devices#notice");
       expect([await isSignedIn(there), await isSignedIn(phone)]).toEqual([false, false]);
       expect(await pageText(here, "/devices")).toContain("2 sessions have been ended.");
       expect(await pageText(bob)).toContain("Hello, Bob");
@@ -140,7 +140,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
         expect(await destroyByUser(user as string)).toBe(2);
         await destroyByUser(user as string, options as { except: string });
       });
-      expect(await submit(here, "/devices/end-others")).toBe("/devices");
+      expect(await submit(here, "/devices/end-others")).toBe("/devices#notice");
       expect([await isSignedIn(here), await isSignedIn(there)]).toEqual([false, false]);
       expect(await store.length()).toBe(0);
     });
@@ -151,7 +151,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
       const devices = [await signIn(app, "Ada"), await signIn(app, "Ada")];
       const bob = await signIn(app, "Bob");
       await submit(devices[0] as Browser, "/cart/add", { product: "tea" });
-      expect(await submit(admin, "/admin", { user: "Ada", role: "manager" })).toBe("/admin");
+      expect(await submit(admin, "/admin", { user: "Ada", role: "manager" })).toBe("/admin#notice");
       expect(await pageText(admin, "/admin")).toContain("Ada is now manager: 2 sessions have been changed.");
       for (const device of devices) expect(await pageText(device)).toContain("Your role is manager .");
       expect(await pageText(devices[0] as Browser)).toContain("Total €4.50");

@@ -30,6 +30,14 @@ function nested(levels: number): Fields {
   return value;
 }
 
+function isSerializable(value: unknown): boolean {
+  try {
+    return typeof JSON.stringify(value) === "string";
+  } catch {
+    return false;
+  }
+}
+
 const cycle: Fields = {};
 cycle.self = { cycle };
 
@@ -129,7 +137,8 @@ const unserializable = {
     configurable: true,
     get: refuse,
   }),
-  "10,000 nested levels": { deep: nested(10_000) },
+  // JSON.stringify of Node.js 26 needs no stack for them: there they are a session like others.
+  ...(isSerializable(nested(10_000)) ? {} : { "10,000 nested levels": { deep: nested(10_000) } }),
   "a value whose toJSON throws": { value: { toJSON: refuse } },
   "a toJSON that throws": { toJSON: refuse },
   "a toJSON that gives nothing": { toJSON: () => undefined },
@@ -246,7 +255,7 @@ describe.each(backends)("sessions in $name", backend => {
   });
 
   // How deep that is depends on the stack: Node.js 20 stores 3,000 levels and cannot compare them.
-  it.each([2000, 3000, 4000])(
+  it.each([2000, 3000, 4000, 10_000].filter(levels => isSerializable(nested(levels))))(
     "%i nested levels are merged, or refused and leave what is stored",
     async levels => {
       const fields = { deep: nested(levels), views: 0 };

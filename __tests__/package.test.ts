@@ -125,12 +125,13 @@ async function node(folder: string, code: string, type: "commonjs" | "module" = 
 }
 
 describe("the tarball", () => {
-  it("has the build of all of lib, the readme, the licence, the changelog and the security notes, and nothing else", async () => {
+  it("has the build of all of lib, the documents with their images, the licence, and nothing else", async () => {
     const modules = (await filesIn(join(root, "lib"))).map(path => path.replace(/\.ts$/, ""));
     const built = modules.flatMap(path => [`dist/${path}.d.ts`, `dist/${path}.js`]);
-    expect(files).toEqual(
-      ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "package.json", ...built].sort(),
-    );
+    const pages = (await filesIn(join(root, "docs"))).map(path => `docs/${path}`);
+    const others = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "package.json"];
+    const bench = ["bench/README.md", "bench/chart.svg"];
+    expect(files).toEqual([...others, ...bench, ...pages, ...built].sort());
   });
 
   it("has every file that package.json names", () => {

@@ -23,6 +23,7 @@ const PARTS = [
   "cold",
   "allocations",
   "users",
+  "migrate",
 ];
 const KINDS = ["memory", "file", "dynamodb", "etcd"];
 const RESULTS = join(import.meta.dirname, "results");

@@ -34,7 +34,7 @@ const examples = Object.fromEntries(Object.entries(schemes).map(([name, { exampl
  * and its like. etcd: `cleanupInterval`, `password=env:NAME`; over TLS the names of PEM files `ca`, `cert` and `key`,
  * which the first call reads.
  *
- * A secret is the name of an environment variable, `env:NAME`, which is read at once. No error shows a part of the URL
+ * A secret is the name of an environment variable, `env:NAME`, which is read immediately. No error shows a part of the URL
  * that may be a password. Reserved characters are percent-encoded.
  *
  * @param url - such as `process.env.SESSION_STORE`

@@ -11,6 +11,7 @@
  * - `ERR_STORE_TIMEOUT`: the backend did not respond within `timeoutMs`. A write may still have taken place.
  * - `ERR_STORE_CLOSED`: the store was used after `close()`.
  * - `ERR_STORE_TABLE_MISSING`: the DynamoDB table does not exist. The message says how to create it.
+ * - `ERR_STORE_TABLE_MISMATCH`: the DynamoDB table has another key than the store needs, or TTL on another attribute.
  */
 export type StoreErrorCode =
   | "ERR_SESSION_CONFLICT"
@@ -22,7 +23,8 @@ export type StoreErrorCode =
   | "ERR_STORE_UNAVAILABLE"
   | "ERR_STORE_TIMEOUT"
   | "ERR_STORE_CLOSED"
-  | "ERR_STORE_TABLE_MISSING";
+  | "ERR_STORE_TABLE_MISSING"
+  | "ERR_STORE_TABLE_MISMATCH";
 
 /** A failed operation of a session store. Its message never contains a session id, which is a credential. */
 export class StoreError extends Error {

@@ -46,7 +46,7 @@ const COUNT_SLICE = 10_000;
 const ENTRY_OVERHEAD_BYTES = 200;
 /** Bounds the memory of destroyed sessions. */
 const MAX_TOMBSTONES = 10_000;
-/** How many are dropped at once when there are more. */
+/** How many are dropped together when there are more. */
 const DROPPED_TOMBSTONES = 1_000;
 const WRITTEN: WriteResult = { written: true };
 
@@ -155,6 +155,7 @@ export class MemoryStore extends AbstractStore {
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
+    yield [...this.#tombstones].map(([key, entry]) => ({ key, ...entry }));
   }
 
   /** Counts without pages. */
@@ -222,7 +223,7 @@ export class MemoryStore extends AbstractStore {
 
   *#pages(): Generator<(ScannedRecord & Entry)[]> {
     let page: (ScannedRecord & Entry)[] = [];
-    // The keys of now: a Map repeats what is deleted and added again while it is iterated, perhaps for ever.
+    // The keys of now: a Map repeats what is deleted and added again while it is iterated, perhaps forever.
     for (const key of [...this.#sessions.keys()]) {
       const entry = this.#sessions.get(key);
       if (entry === undefined) continue;

@@ -40,7 +40,7 @@ export function describeFailover({ rounds, cutOffMs, downMs }: Scale): void {
       cluster = await EtcdCluster.start();
       client = new Etcd3({
         hosts: cluster.endpoints,
-        // As README.md has it.
+        // As docs/stores/etcd.md has it.
         faultHandling: {
           host: () =>
             circuitBreaker(handleWhen(isRecoverableError), {

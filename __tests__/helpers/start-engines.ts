@@ -11,6 +11,8 @@ const {
 
 /** Starts the engines all tests share, except those that the environment says run already. */
 export default async function startEngines(): Promise<void> {
+  // The AWS SDK warns in each process that it will support Node.js 20 no longer. This package does.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
   const engines = [
     ["ETCD_ENDPOINTS", startEtcd],
     ["DYNAMODB_ENDPOINT", startDynamoDBLocal],

@@ -162,7 +162,7 @@ export class Visitors {
     visitor.busy.add(product);
     quantity.most += 1;
     const location = await this.#send(visitor.browser.clone(), "POST /cart/add", { product });
-    if (location === "/") quantity.least += 1;
+    if (location === `/#add-${product}`) quantity.least += 1;
     else if (location !== undefined) this.#expectHere(visitor);
     visitor.busy.delete(product);
   }

@@ -1,10 +1,10 @@
 import type { RequestListener } from "node:http";
 import session, { type Store } from "express-session";
 import { Clock } from "../../lib/conformance/clock.js";
-import { plain } from "../../lib/conformance/sessions.js";
+import { lasting, plain, respond } from "../../lib/conformance/sessions.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { MigratingStore, type Stage } from "../../lib/migrate.js";
+import { copy, MigratingStore, type Stage } from "../../lib/migrate.js";
 import { Browser, createApp, Gate } from "../helpers/app.js";
 import { backends, useBackend } from "../helpers/backends.js";
 import { oldStores } from "../helpers/old-stores.js";
@@ -286,8 +286,10 @@ describe("a migrating store", () => {
     from.set("s7", plain({ index: 7 }));
     const copied: number[] = [];
     for await (const count of at("to-first").copyBack()) copied.push(count);
-    expect(copied).toEqual([16, 32, 39]);
-    const old = at("from-first");
+    expect(copied).toEqual([16, 32, 40]);
+    // Nothing of the new store is needed any more.
+    const old = at("from");
+    expect(await length(from)).toBe(39);
     for (let index = 0; index < 40; index++) {
       const found = await old.get(`s${index}`);
       if (index === 7) expect(found).toBeNull();
@@ -302,14 +304,49 @@ describe("a migrating store", () => {
     await expect(back.copyBack().next()).rejects.toThrow(/which `to` hashes/);
   });
 
-  it('at "from" a new store that fails harms no save', async () => {
+  it('at "from" sessions are read while the new store fails, and nothing is acknowledged that it has to know', async () => {
     const from = new session.MemoryStore();
     const to = new MemoryStore();
     const store = new MigratingStore({ from, to, stage: "from" });
-    await to.close();
     await store.set("sid", plain({ a: 1 }));
+    const found = (await store.get("sid")) as session.SessionData;
+    await to.close();
     expect(await store.get("sid")).toMatchObject({ a: 1 });
+    await store.touch("sid", found);
+    await expect(store.set("sid", found)).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
     await expect(store.destroy("sid")).rejects.toMatchObject({ code: "ERR_STORE_CLOSED" });
+  });
+
+  it("a key that a request removed while its session was copied is not brought back by the copy", async () => {
+    const from = new session.MemoryStore();
+    const to = new MemoryStore();
+    const store = new MigratingStore({ from, to, stage: "from-first" });
+    from.set("sid", plain({ role: "admin", a: 1 }));
+    const found = (await store.get("sid")) as session.SessionData & { role?: string };
+    await copy({ from: [["sid", plain({ role: "admin", a: 1 })]], to });
+    delete found.role;
+    await store.set("sid", found);
+    expect(await to.get("sid")).not.toHaveProperty("role");
+    expect(await to.get("sid")).toMatchObject({ a: 1 });
+  });
+
+  it('at "from" the copy that "from-first" has written follows changes and uses', async () => {
+    const clock = new Clock();
+    const from = new MemoryStore({ now: clock.now, touchAfter: 0 });
+    const to = new MemoryStore({ now: clock.now, touchAfter: 0 });
+    const at = (stage: Stage) => new MigratingStore({ from, to, stage });
+    const loaded = async (store: MigratingStore) => (await store.get("sid")) as session.SessionData;
+    await at("from-first").set("sid", lasting(600, clock, { a: 1 }));
+    const old = at("from");
+    await old.set("sid", Object.assign(await loaded(old), { a: 2 }));
+    expect(await to.get("sid")).toMatchObject({ a: 2 });
+    for (let visit = 0; visit < 3; visit++) {
+      clock.advance(400);
+      const visited = await loaded(old);
+      respond(visited, clock);
+      await old.touch("sid", visited);
+    }
+    expect(await loaded(at("to-first"))).toMatchObject({ a: 2 });
   });
 
   it("keeps sign-outs for as long as sessions of the old store may live", async () => {

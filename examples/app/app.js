@@ -7,6 +7,7 @@ const session = require("express-session");
 const { handleError, notFound } = require("./errors.js");
 const { routes } = require("./routes.js");
 const { sameOrigin } = require("./same-origin.js");
+const { trials } = require("./trial.js");
 
 const IDLE_TIMEOUT_MS = 30 * 60 * 1000;
 
@@ -16,7 +17,7 @@ const cookie = { httpOnly: true, sameSite: "lax", secure: "auto", maxAge: IDLE_T
 
 const securityHeaders = {
   "Content-Security-Policy":
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
   "Referrer-Policy": "same-origin",
   "X-Content-Type-Options": "nosniff",
 };
@@ -40,6 +41,7 @@ function createApp(store, { secret = randomBytes(32).toString("hex"), absoluteTi
   app.use(express.static(join(__dirname, "public")));
   app.use(sameOrigin);
   app.use(express.urlencoded({ extended: false, limit: "4kb" }));
+  app.use(trials(store, secret));
   app.use(
     session({
       name: cookieName,

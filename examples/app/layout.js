@@ -5,7 +5,8 @@ const { html } = require("./html.js");
 const MINUTE_MS = 60_000;
 
 function layout(context, title, content) {
-  const { userName, storeName } = context;
+  const { userName, cartCount, storeName } = context;
+  const isSignedIn = userName !== undefined;
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -19,12 +20,9 @@ function layout(context, title, content) {
 <body>
 <header>
 <a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28">Corner Shop</a>
-${
-  userName !== undefined &&
-  html`${navigation(context)}
-<form class="user" method="post" action="/sign-out"><span>${userName}</span><button class="quiet">Sign out</button></form>`
-}
+${isSignedIn && html`<a class="cart-link" href="/#cart">Cart <span class="count">${cartCount}</span></a>`}
 </header>
+${isSignedIn && navigation(context)}
 <main>
 <h1>${title}</h1>
 ${content}
@@ -35,21 +33,26 @@ ${content}
 `.toString();
 }
 
-function navigation({ path, isAdministrator }) {
+function navigation({ path, isAdministrator, userName }) {
   const links = [
     ["/", "Shop"],
     ["/devices", "Your devices"],
     ["/sessions", "Sessions"],
+    ["/try", "Try to lose something"],
     isAdministrator && ["/admin", "Roles"],
   ].filter(Boolean);
   return html`<nav aria-label="Pages">${links.map(
     ([to, text]) => html`<a href="${to}"${to === path && html` aria-current="page"`}>${text}</a>`,
-  )}</nav>`;
+  )}
+<form class="user" method="post" action="/sign-out"><span>${userName}</span><button class="quiet">Sign out</button></form>
+</nav>`;
 }
 
 /** What was done, for screen readers too. */
 function noticeOf(notice) {
-  return notice !== undefined && html`<p class="card notice" role="status">${notice}</p>`;
+  return (
+    notice !== undefined && html`<p class="card notice" id="notice" role="status" tabindex="-1">${notice}</p>`
+  );
 }
 
 /** Relative, since the server does not know the visitor's time zone. */

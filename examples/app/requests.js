@@ -1,5 +1,6 @@
 // What the routes need of requests and sessions.
 
+const { countOf } = require("./cart.js");
 const { isAdministrator, userOf } = require("./users.js");
 
 /**
@@ -19,11 +20,12 @@ function settled(call) {
   });
 }
 
-/** Leads to a page that shows `notice`, once. The session carries the notice there: a link cannot forge it. */
+/** Leads to a page that shows `notice`, once. The session carries the notice, because a link could forge it. */
 async function redirectWithNotice(req, res, path, notice) {
   req.session.notice = notice;
   await save(req);
-  res.redirect(303, path);
+  // The notice gets the focus, so that Tab continues from there.
+  res.redirect(303, `${path}#notice`);
 }
 
 /** The notice for this page, which no other page shows again. */
@@ -38,8 +40,14 @@ async function takeNotice(req) {
 /** What every page shows. */
 function contextOf({ session, path, app }) {
   // After a failure of the store a request has no session.
-  const userName = session && userOf(session);
-  return { userName, isAdministrator: isAdministrator(userName), path, storeName: app.locals.storeName };
+  const userName = session ? userOf(session) : undefined;
+  return {
+    userName,
+    isAdministrator: isAdministrator(userName),
+    cartCount: userName === undefined ? 0 : countOf(session),
+    path,
+    storeName: app.locals.storeName,
+  };
 }
 
 /** A field of the form: a string, whatever was sent. */

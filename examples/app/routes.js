@@ -4,6 +4,7 @@ const express = require("express");
 const { addOne, countOf, itemsOf, products, setQuantity } = require("./cart.js");
 const { contextOf, field, save, settled, visitorError } = require("./requests.js");
 const { userRoutes } = require("./user-routes.js");
+const { trial } = require("./trial-view.js");
 const { DEFAULT_ROLE, isOurs, userOf } = require("./users.js");
 const views = require("./views.js");
 
@@ -40,33 +41,36 @@ function routes(store, clearCookie) {
   });
 
   router.get("/", async (req, res) => {
-    req.session.views += 1;
-    await save(req);
     const { session } = req;
+    const { cartChange } = session;
+    delete session.cartChange;
+    session.views += 1;
+    await save(req);
     const { timeouts } = req.app.locals;
     const { role = DEFAULT_ROLE } = session;
     const shelf = [...products.values()];
-    res.send(views.shop(contextOf(req), { session, role, timeouts, shelf, items: itemsOf(session) }));
+    const items = itemsOf(session);
+    res.send(views.shop(contextOf(req), { session, role, timeouts, shelf, items, change: cartChange }));
   });
 
   router.post("/cart/add", async (req, res) => {
-    addOne(req.session, productId(req));
-    await save(req);
-    res.redirect(303, "/");
+    const product = productId(req);
+    addOne(req.session, product);
+    await redirectAfterChange(req, res, { product, place: "shelf" });
   });
 
   router.post("/cart/update", async (req, res) => {
     const quantity = field(req, "quantity");
     if (!/^\d{1,3}$/.test(quantity)) throw visitorError(400, "A quantity is a whole number from 0.");
-    setQuantity(req.session, productId(req), Number(quantity));
-    await save(req);
-    res.redirect(303, "/");
+    const product = productId(req);
+    setQuantity(req.session, product, Number(quantity));
+    await redirectAfterChange(req, res, { product, place: Number(quantity) > 0 ? "line" : "cart" });
   });
 
   router.post("/cart/remove", async (req, res) => {
-    setQuantity(req.session, productId(req), 0);
-    await save(req);
-    res.redirect(303, "/");
+    const product = productId(req);
+    setQuantity(req.session, product, 0);
+    await redirectAfterChange(req, res, { product, place: "cart" });
   });
 
   // A real application would show this to its administrators, and go through `store.entries()`: `all()` holds every
@@ -84,6 +88,10 @@ function routes(store, clearCookie) {
     res.send(views.sessions(contextOf(req), { sessions }));
   });
 
+  router.get("/try", (req, res) => {
+    res.send(trial(contextOf(req)));
+  });
+
   router.post("/sign-out", async (req, res) => {
     await settled(callback => req.session.destroy(callback));
     clearCookie(res);
@@ -93,6 +101,21 @@ function routes(store, clearCookie) {
   router.use(userRoutes(store));
 
   return router;
+}
+
+/** The id of the control that the visitor used. A browser scrolls there and moves the focus to it. */
+const fragments = {
+  shelf: product => `add-${product}`,
+  line: product => `update-${product}`,
+  // The line is no longer there.
+  cart: () => "cart",
+};
+
+/** Redirects to the place of the page where the visitor was. The page shows `change` there, once. */
+async function redirectAfterChange(req, res, change) {
+  req.session.cartChange = change;
+  await save(req);
+  res.redirect(303, `/#${fragments[change.place](change.product)}`);
 }
 
 function isSignedIn(req) {

@@ -83,7 +83,7 @@ function sessionSecret() {
   return secret;
 }
 
-function stopOnSignals(server, { store }) {
+function stopOnSignals(server, backend) {
   let stopping = false;
   const stop = async () => {
     // npm passes on a Ctrl-C that the terminal has sent already.
@@ -92,7 +92,7 @@ function stopOnSignals(server, { store }) {
     // Requests under way may end, but not take forever.
     setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS).unref();
     await new Promise(closed => server.close(closed));
-    await store.close();
+    await backend.close();
     // Without process.exit(): if anything were left open, it would show here.
   };
   process.on("SIGINT", stop);

@@ -42,8 +42,8 @@ runs.`,
 
 /**
  * Opens the store of a setting: a short name, or a URL that `createStore` knows. Opens no connection: that happens with
- * the first call of the store. Returns the `store`, the `scheme` of its URL, which unlike the URL has no password, and
- * what may have to be prepared.
+ * the first call of the store. Returns the `store` and how to `close` it, the `scheme` of its URL, which unlike the URL
+ * has no password, and what may have to be prepared.
  */
 function openStore(setting, dataDir) {
   if (/^\w+$/.test(setting) && !Object.hasOwn(shortNames, setting)) {
@@ -57,15 +57,25 @@ function openStore(setting, dataDir) {
     // A local engine wants credentials, but any will do.
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" });
   }
-  const store = createStore(url, options);
   const scheme = url.slice(0, url.indexOf(":")).toLowerCase();
+  const { store, close } = openUrl(url, scheme);
   return {
     store,
+    close,
     scheme,
     // Fine for an example: it does nothing if the table is there. An application should not need the right to do it.
     prepare: isLocalDynamoDB ? () => store.createTable() : undefined,
     hint: hints[scheme.replace("etcds", "etcd")],
   };
+}
+
+/** Returns the `store` of a URL, and `close`, which also closes its client. */
+function openUrl(url, scheme) {
+  // Loads etcd3 only where it is used.
+  const opened = scheme === "etcd" && require("./etcd-store.js").openEtcd(url, options);
+  if (opened) return opened;
+  const store = createStore(url, options);
+  return { store, close: () => store.close() };
 }
 
 module.exports = { openStore, options };

@@ -47,7 +47,7 @@ function admin(context, { notice, problem, user = "", role }) {
 <form class="card narrow" method="post" action="/admin">
 <label for="user">Name of the user</label>
 <input id="user" name="user" value="${user}" autocomplete="off" required maxlength="40"
-${problem && html`aria-invalid="true" aria-describedby="problem"`}>
+${problem && html`aria-invalid="true" aria-describedby="problem" autofocus`}>
 ${problem && html`<p class="problem" id="problem">${problem}</p>`}
 <label for="role">Role</label>
 <select id="role" name="role">${roles.map(

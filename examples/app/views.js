@@ -19,7 +19,7 @@ ${problem && html`<p class="problem" id="problem">${problem}</p>`}
   );
 }
 
-function shop(context, { session, role, timeouts, shelf, items }) {
+function shop(context, { session, role, timeouts, shelf, items, change }) {
   return layout(
     context,
     `Hello, ${session.name}`,
@@ -34,37 +34,51 @@ ${when(session.signedInAt)}.</p>
 <div class="columns">
 <section class="card">
 <h2>Shelf</h2>
-<ul class="rows">${shelf.map(product => shelfRow(product))}</ul>
+<ul class="rows">${shelf.map(product => shelfRow(product, items, change))}</ul>
 </section>
-<section class="card" id="cart">
-<h2>Cart</h2>
-${items.length === 0 ? html`<p class="note">It is empty. Take something from the shelf.</p>` : cart(items)}
+<section class="card" id="cart" tabindex="-1" aria-labelledby="cart-title">
+<h2 id="cart-title">Cart</h2>
+${change?.place === "cart" && done(`${shelf.find(({ id }) => id === change.product)?.name} is no longer in the cart.`)}
+${items.length === 0 ? html`<p class="note">It is empty. Take something from the shelf.</p>` : cart(items, change)}
 </section>
 </div>`,
   );
 }
 
-function shelfRow({ id, name, cents }) {
-  return html`<li><span class="name">${name}</span><span class="price">${price(cents)}</span>
-<form method="post" action="/cart/add"><input type="hidden" name="product" value="${id}">
-<button aria-label="Add to the cart: ${name}">Add</button></form></li>`;
+/** The message that a form was successful, beside the control that sent it. */
+function done(text) {
+  return html`<p class="done" id="done" role="status">${text}</p>`;
 }
 
-function cart(items) {
+/** For the control that sent the form. It gets the focus, so that a screen reader also reads the message. */
+const describedByDone = html` aria-describedby="done"`;
+
+function shelfRow({ id, name, cents }, items, change) {
+  const quantity = items.find(item => item.id === id)?.quantity ?? 0;
+  const isChanged = change?.place === "shelf" && change.product === id;
+  return html`<li><span class="name">${name}</span><span class="price">${price(cents)}</span>
+<form method="post" action="/cart/add"><input type="hidden" name="product" value="${id}">
+<button id="add-${id}" aria-label="Add to the cart: ${name}"${isChanged && describedByDone}>Add</button></form>
+${isChanged && done(`In your cart: ${quantity}`)}</li>`;
+}
+
+function cart(items, change) {
   const total = items.reduce((sum, { cents, quantity }) => sum + cents * quantity, 0);
-  return html`<ul class="rows">${items.map(cartRow)}</ul>
+  return html`<ul class="rows">${items.map(item => cartRow(item, change))}</ul>
 <p class="total"><span>Total</span><span class="price">${price(total)}</span></p>`;
 }
 
-function cartRow({ id, name, cents, quantity }) {
+function cartRow({ id, name, cents, quantity }, change) {
+  const isChanged = change?.place === "line" && change.product === id;
   return html`<li><span class="name">${name}</span><span class="price">${price(cents * quantity)}</span>
 <div class="controls">
 <form method="post" action="/cart/update"><input type="hidden" name="product" value="${id}">
 <input type="number" name="quantity" value="${quantity}" min="0" max="${MAX_QUANTITY}" required
-aria-label="Quantity: ${name}"><button class="quiet" aria-label="Update the quantity: ${name}">Update</button></form>
+aria-label="Quantity: ${name}"><button class="quiet" id="update-${id}" aria-label="Update the quantity: ${name}"
+${isChanged && describedByDone}>Update</button></form>
 <form method="post" action="/cart/remove"><input type="hidden" name="product" value="${id}">
 <button class="quiet" aria-label="Remove from the cart: ${name}">Remove</button></form>
-</div></li>`;
+</div>${isChanged && done(`In your cart: ${quantity}`)}</li>`;
 }
 
 function sessions(context, { sessions }) {
@@ -72,7 +86,7 @@ function sessions(context, { sessions }) {
     context,
     "Live sessions",
     html`<section class="card">
-<div class="scroll"><table>
+<div class="scroll" role="region" aria-label="Table of live sessions" tabindex="0"><table>
 <thead><tr><th>Who</th><th>Signed in</th><th>Ends</th><th class="number views">Views</th>
 <th class="number">Cart</th></tr></thead>
 <tbody>${sessions.map(sessionRow)}</tbody>

@@ -93,11 +93,13 @@ function isShared(backend: BackendUnderTest): boolean {
 /**
  * Defines the tests of the contract that the stores of this package keep, for any store on {@link AbstractStore} and
  * with any test runner. Each test uses a random prefix, closes its stores and destroys their sessions, so the backend
- * may be shared with other tests. Of a backend that keeps tombstones these stay. The suite's name says what it leaves
- * out.
+ * may be shared with other tests. Tombstones stay for an hour, if the backend keeps them, and lists of users until their
+ * entries end. The suite's name says what it leaves out.
  *
  * @example
- * const { describe, it } = require("node:test");
+ * const { after, before, describe, it } = require("node:test");
+ * before(() => client.connect());
+ * after(() => client.close());
  * storeConformance({ describe, it, createStore: options => new RedisStore({ ...options, client }) });
  */
 export function storeConformance<S extends AbstractStore>(options: ConformanceOptions<S>): void {

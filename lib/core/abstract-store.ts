@@ -37,7 +37,7 @@ import { SessionRecords } from "./session-records.js";
 import type { Peeked, RecordInternals, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
-import { exportSessions, importKeyOf, importSession } from "./transfer.js";
+import { exportSessions, importKeyOf, importSession, storedSids } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
 import { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
@@ -104,7 +104,7 @@ export abstract class AbstractStore extends Store {
       write: (key, write, operation) => this._write(key, write, operation),
       touch: (key, touch, operation) => this._touch(key, touch, operation),
       remove: (key, removal, operation) => this._remove(key, removal, operation),
-      // Only called with the option `user`, which a store without these primitives refuses.
+      // Only called with the option `user`, which a store without these primitives rejects.
       listUser: (user, operation) =>
         chain(this._listUser?.(user, operation) as Awaitable<UserList>, ({ sessions, token }) => ({
           sessions: sessions.filter(({ key }) => keys.includes(key)),
@@ -498,7 +498,7 @@ export abstract class AbstractStore extends Store {
   }
 
   #internals(): StoreInternals {
-    const run = <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
+    const run = async <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
       this.#calls.assertOpen();
       const operation = this.#calls.operation(undefined);
       return this.#calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
@@ -507,15 +507,16 @@ export abstract class AbstractStore extends Store {
       await work;
       return operation.outcome as Outcome;
     };
+    const scanned = (signal: AbortSignal | undefined) =>
+      [this.#parts, this.#listings, this.#calls.operation(signal), () => this.#calls.assertOpen()] as const;
     return {
       timeoutMs: this.#settings.timeoutMs,
+      hashesIds: this.#keys.hashesIds,
       peek: sid => run(operation => this.#peek(sid, this.#keys.keyOf(sid), operation)),
       peekIncoming: incoming =>
         run(operation => this.#peek(incoming.publicId, importKeyOf(this.#keys, incoming), operation)),
-      exportSessions: signal =>
-        exportSessions(this.#parts, this.#keys, this.#listings, this.#calls.operation(signal), () =>
-          this.#calls.assertOpen(),
-        ),
+      exportSessions: signal => exportSessions(...scanned(signal), this.#keys),
+      storedSids: signal => storedSids(...scanned(signal)),
       importSession: (incoming, isDryRun) =>
         run(operation => importSession(this.#parts, this.#keys, incoming, isDryRun, operation)),
       save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
@@ -570,7 +571,7 @@ export abstract class AbstractStore extends Store {
       this.#tracker.carryOver(peeked.session, session);
       return;
     }
-    const origin = peeked.state === "absent" ? "copy" : "moved";
+    const origin = peeked.state === "absent" ? "mirrored" : "moved";
     this.#tracker.track(
       session,
       new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()),

@@ -203,8 +203,8 @@ export function tombstoneOf(id: string, now: number): StoredRecord {
 const MAX_TOMBSTONE_STEP = 2 ** 30;
 
 /**
- * What a removal leaves in place of `found`: the tombstone, with its `activeAt` added to the stored one. That of a
- * tombstone is no time, but tells tombstones of the same removal apart: a late attempt of a removal does not restore the
+ * What a removal leaves in place of `found`: the tombstone, with its `activeAt` added to the stored one. In a
+ * tombstone, `activeAt` is no time, but tells tombstones of the same removal apart: a late attempt of a removal does not restore the
  * tombstone that a late creation expects, if another removal took place in between.
  */
 export function tombstoneOver(found: Found | undefined, tombstone: StoredRecord): StoredRecord {
@@ -289,7 +289,7 @@ export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
   return typeof value === "object" && typeof (value as PromiseLike<T> | null)?.then === "function";
 }
 
-/** Continues with a value, at once if it is there. */
+/** Continues with a value, synchronously if it is no promise. */
 export function chain<T, U>(value: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
   return isPromise(value) ? value.then(next) : next(value);
 }

@@ -12,6 +12,8 @@ export type Peeked =
 /** What the package's own code may do with a store, besides the methods that applications call. */
 export interface StoreInternals {
   readonly timeoutMs: number;
+  /** Whether the store has digests in place of sids. */
+  readonly hashesIds: boolean;
   peek(sid: string): Promise<Peeked>;
   /** Saves as `set` does. Resolves with the outcome: `gone` if the session was destroyed or has ended. */
   save(sid: string, session: SessionData): Promise<Outcome>;
@@ -19,7 +21,7 @@ export interface StoreInternals {
   touch(sid: string, session: SessionData): Promise<Outcome>;
   /**
    * Takes a session that comes from elsewhere for the one that was peeked at: its next save replaces that, and is
-   * refused if the session is destroyed in between.
+   * rejected if the session is destroyed in between.
    */
   adopt(sid: string, session: SessionData, peeked: Peeked): void;
   /** Knows of one object what it knows of another. */
@@ -28,6 +30,8 @@ export interface StoreInternals {
   insert(sid: string, session: SessionData): Promise<boolean>;
   /** All live sessions, page by page, as another store can import them. */
   exportSessions(signal?: AbortSignal): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined>;
+  /** The sids of all sessions and tombstones, page by page. Digests instead if ids are hashed. */
+  storedSids(signal?: AbortSignal): AsyncGenerator<string, void, undefined>;
   /** Stores a session of another store if nothing is stored under its sid: no tombstone either. */
   importSession(incoming: IncomingSession, isDryRun: boolean): Promise<ImportOutcome>;
   /** What is stored under the key that an imported session would have. */

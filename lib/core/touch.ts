@@ -24,7 +24,7 @@ export type TouchOutcome = "extended" | "skipped" | "none";
 
 /** Bounds what is remembered of touches: the requests of a burst follow each other closely. */
 const MAX_RECENT = 1000;
-/** How many are dropped at once when there are more. */
+/** How many are dropped together when there are more. */
 const DROPPED_RECENT = 100;
 
 /** A touch that has been sent. */

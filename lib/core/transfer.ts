@@ -8,11 +8,12 @@ import type { Operation } from "./operation.js";
 import { IF_ABSENT, type StoredRecord, UNREADABLE } from "./record.js";
 import type { StoreParts } from "./save/save.js";
 import { assertSession } from "./save/session-objects.js";
+import { incarnationOf } from "./save/write-ids.js";
 import { newEntryOf } from "./users/entry.js";
 
 /*
- * Sessions that go from one store to another as a whole. Between two stores of this package they keep the times and the
- * version of their record, so their age, their absolute timeout and their handle stay the same.
+ * Sessions that go from one store to another as a whole. Between two stores of this package they keep the times of
+ * their record and the id of its first write, so their age, their absolute timeout and their handle stay the same.
  */
 
 /** A session that comes from another store. */
@@ -40,10 +41,10 @@ export type ImportOutcome = "written" | "present" | "ended";
 /** The live sessions of a store, as another one can import them. */
 export async function* exportSessions(
   { codec, settings }: StoreParts,
-  keys: SessionKeys,
   listings: Listings,
   operation: Operation,
   check: () => void,
+  keys: SessionKeys,
 ): AsyncGenerator<IncomingSession | UnreadableRecord, void, undefined> {
   for await (const page of listings.pages(operation, check)) {
     for (const { key, record } of page) {
@@ -62,6 +63,21 @@ export async function* exportSessions(
         }
       }
       check();
+    }
+  }
+}
+
+/** The sids of all sessions, and of those that were destroyed and have a tombstone. */
+export async function* storedSids(
+  { codec }: StoreParts,
+  listings: Listings,
+  operation: Operation,
+  check: () => void,
+): AsyncGenerator<string, void, undefined> {
+  for await (const page of listings.pages(operation, check)) {
+    for (const { key, record } of page) {
+      const sid = record === UNREADABLE ? undefined : codec.sidOf(key, record);
+      if (sid !== undefined) yield sid;
     }
   }
 }
@@ -88,7 +104,8 @@ export async function importSession(
   const user = settings.users?.ofSession(session)?.[0];
   const record: StoredRecord = {
     data: codec.pack(key, sid ?? "", text),
-    version: incoming.record?.version ?? ids.next(),
+    // As if it was created so: nobody has changed it in this store.
+    version: incoming.record === undefined ? ids.next() : incarnationOf(incoming.record.version),
     lifetime: times.lifetime,
     activeAt: times.activeAt,
     createdAt: times.createdAt,

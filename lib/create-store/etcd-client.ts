@@ -16,7 +16,7 @@ export interface EtcdConnection {
   readonly files: TlsFiles;
 }
 
-/** etcd3 signs in at one host after the other, and without a deadline it waits for one that hangs for ever. */
+/** etcd3 signs in at one host after the other, and without a deadline it waits forever for one that hangs. */
 const SIGN_IN_MS = 1000;
 
 /** A client that is created by its first request, since its certificates are files. */

@@ -19,7 +19,7 @@ export function wrongUrl(scheme: string, problem: string): TypeError {
 }
 
 /**
- * Takes a store URL apart. Not with `URL`, which turns `file:./x` into `/x`, refuses several hosts, and shows the
+ * Takes a store URL apart. Not with `URL`, which turns `file:./x` into `/x`, rejects several hosts, and shows the
  * password in its error.
  *
  * @param known - an example of each scheme, by its name
@@ -55,7 +55,7 @@ export function decode(scheme: string, text: string, part: string): string {
   }
 }
 
-/** Refuses a password that was not encoded, before any part of it is taken for something else. */
+/** Rejects a password that was not encoded, before any part of it is taken for something else. */
 function assertUnambiguous(
   scheme: string,
   url: string,

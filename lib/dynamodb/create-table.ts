@@ -6,9 +6,9 @@ import { errorName, type Table } from "./table.js";
 const WAIT = { maxWaitTime: 300, minDelay: 1, maxDelay: 5 };
 
 /**
- * Creates a table if it does not exist, waits until it is active, and enables TTL. Several processes may do so at once.
+ * Creates a table if it does not exist, waits until it is active, and enables TTL. Several processes may do so together.
  *
- * @throws StoreError if a request is refused, or a table exists whose key or TTL attribute is another
+ * @throws StoreError if a request is rejected; `ERR_STORE_TABLE_MISMATCH` if the table has another key or TTL attribute
  */
 export async function createTable(table: Table, signal: AbortSignal | undefined): Promise<void> {
   // The types of the SDK want a signal, the SDK does not.
@@ -66,7 +66,8 @@ async function ensureTtl(table: Table, options: { abortSignal: AbortSignal }): P
     );
   }
   if (AttributeName !== ttl) {
-    throw unavailable(
+    throw new StoreError(
+      "ERR_STORE_TABLE_MISMATCH",
       `The table "${TableName}" has TTL on "${AttributeName}", but the store writes "${ttl}", in epoch seconds: choose another table, or set the option \`attributes.ttl\`.`,
     );
   }

@@ -44,7 +44,7 @@ export class DynamoDBItems {
       [created]: record.createdAt,
       [version]: record.version,
     };
-    // A client with `convertEmptyValues` turns empty strings into NULL, and DynamoDB Local refuses them.
+    // A client with `convertEmptyValues` turns empty strings into NULL, and DynamoDB Local rejects them.
     if (record.data !== "") item[data] = record.data;
     if (record.user) item[user] = record.user;
     return item;

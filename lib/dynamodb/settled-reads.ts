@@ -10,10 +10,10 @@ const MAX_ITEMS = 10;
 const WORKERS = 4;
 
 /**
- * Reads what is stored under keys when no write transaction on them is under way. DynamoDB applies a transaction to one
+ * Reads what is stored under keys when no write transaction on them is in flight. DynamoDB applies a transaction to one
  * item after the other, and a read on its own shows an item as it was before for as long as that takes.
  *
- * @param send - sends a command, again as long as a transaction is under way
+ * @param send - sends a command, again as long as a transaction is in flight
  */
 export async function readSettled(
   { name: TableName, attributes }: Table,

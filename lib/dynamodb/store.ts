@@ -103,10 +103,10 @@ export class DynamoDBStore extends AbstractStore {
 
   /**
    * Creates the table if it does not exist (on-demand billing, partition key `attributes.id`), waits until it is
-   * active, and enables TTL on `attributes.ttl`. Safe to call again and from several processes at once. For set-up
+   * active, and enables TTL on `attributes.ttl`. Safe to call again and from several processes. For set-up
    * code: it needs permissions that an application should not have, and may take a minute.
    *
-   * @throws StoreError if the request is refused, or a table exists whose key or TTL attribute is another
+   * @throws StoreError if the request is rejected; `ERR_STORE_TABLE_MISMATCH` if the table has another key or TTL attribute
    */
   createTable(options?: CallOptions): Promise<void> {
     const created = this._track(this.#createTable(options));
@@ -215,7 +215,7 @@ export class DynamoDBStore extends AbstractStore {
     }
   }
 
-  /** What is stored, which a refusal may say: not if nothing is, nor by all engines (dynalite, DynamoDB Local). */
+  /** What is stored, which a rejection may say: not if nothing is, nor by all engines (dynalite, DynamoDB Local). */
   #currentOf(
     key: string,
     item: Record<string, AttributeValue> | undefined,
@@ -226,7 +226,7 @@ export class DynamoDBStore extends AbstractStore {
       : this.#items.foundOf(unmarshalled(item));
   }
 
-  /** Sends a command again as long as a transaction on the same items is under way. */
+  /** Sends a command again as long as a transaction on the same items is in flight. */
   async #send(command: WriteCommand | TransactGetCommand, operation: Operation): Promise<object> {
     for (let repetition = 0; ; repetition++) {
       try {

@@ -4,7 +4,7 @@ import { StoreError } from "../errors.js";
 import { type DynamoDBAttributes, translateConfigOf } from "./options.js";
 import { lib } from "./sdk.js";
 
-/** How DynamoDB, and then DynamoDB Local, refuse items and keys of a table whose key is another. */
+/** Messages with which DynamoDB, and then DynamoDB Local, reject items and keys of a table with another key. */
 const WRONG_KEY =
   /does not match the schema|Missing the key|Type mismatch for|keys was not given|conditions on the keys/;
 
@@ -48,7 +48,7 @@ export class Table {
 
   wrongKey(found: string, cause?: unknown): StoreError {
     return new StoreError(
-      "ERR_STORE_UNAVAILABLE",
+      "ERR_STORE_TABLE_MISMATCH",
       `The table "${this.name}" has ${found}, but the store needs the partition key "${this.attributes.id}" alone, of type String: choose another table, or set the option \`attributes.id\`.`,
       { cause },
     );

@@ -70,7 +70,7 @@ export class UserItems {
   /**
    * Adds an entry without reading the item.
    *
-   * @param keepsTtl - whether the item stays for long enough as it is. One of both is refused.
+   * @param keepsTtl - whether the item stays for long enough as it is. One of both is rejected.
    */
   addition(userKey: string, key: string, entry: UserEntry, now: number, keepsTtl: boolean): Update {
     const { listToken } = entry;
@@ -105,7 +105,7 @@ export class UserItems {
     return ttl > userTtl(entry, now);
   }
 
-  /** Removes entries, at most {@link MAX_REMOVED}. Is refused if there is no item. */
+  /** Removes entries, at most {@link MAX_REMOVED}. Is rejected if there is no item. */
   removal(userKey: string, ids: readonly string[]): Update {
     const names = Object.fromEntries(ids.map((id, index) => [`#e${index}`, ENTRY_MARK + id]));
     const list = ids.length === 0 ? "" : ` REMOVE ${Object.keys(names).join(", ")}`;

@@ -27,7 +27,7 @@ const ALWAYS_ENOUGH_MS = (MAX_LEASE_SECONDS / 2) * 1000;
 /** An id has 63 bits: the second in which the window ends, then the shard. */
 const SHARD_BITS = 20;
 
-/** The shards of a window end in different seconds: all at once they would stop etcd for as long as one large lease. */
+/** The shards of a window end in different seconds: all together they would stop etcd for as long as one large lease. */
 const SPREAD_SECONDS = 60;
 
 /** A lease, and what this process knows of it. */

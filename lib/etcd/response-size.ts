@@ -11,7 +11,7 @@ const USUAL_BYTES = 32 * 1024;
 const MEMORY_MS = 10 * 60 * 1000;
 
 /**
- * How many records to request at once. etcd can limit a response by count but not by bytes. So the limit follows the
+ * How many records to request together. etcd can limit a response by count but not by bytes. So the limit follows the
  * sizes that were observed lately, and is never higher than the number of sizes that were observed.
  */
 export class ResponseSizeLimit {

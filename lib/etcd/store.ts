@@ -330,7 +330,7 @@ export class EtcdStore extends AbstractStore {
     if (garbage.length > 0) await this._removeEntries(user, garbage, operation);
   }
 
-  /** Grants a lease and returns its seconds. One that exists already counts as granted. */
+  /** Grants a lease and returns its seconds. A lease that exists already counts as granted. */
   async #grantLease(ID: string, TTL: number, operation: Operation): Promise<number> {
     const { leaseClient } = this.#client;
     try {

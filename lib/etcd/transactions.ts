@@ -172,7 +172,7 @@ export class Transactions {
     );
   }
 
-  /** In requests of `size` writes, one after the other. One that fails does not fail the writes of others. */
+  /** In requests of `size` writes, one after the other. A request that fails does not fail the writes of others. */
   async #sendInParts(writes: QueuedWrite[], size: number): Promise<Promise<WriteOutcome>[]> {
     const outcomes: Promise<WriteOutcome>[] = [];
     for (let from = 0; from < writes.length; from += size) {

@@ -13,8 +13,8 @@ const OWNER_ONLY_FOLDER = 0o700;
 const INDEX_VALUE = "i";
 
 /**
- * Users share guards, so that guards need no clean-up: who meets the guard of another user's sign-in writes again. No
- * key of the lists begins with the mark.
+ * Users share guards, so that guards need no sweep. A sign-in that finds a guard changed by another user's sign-in is
+ * written again. No key of the lists begins with the mark.
  */
 const GUARDS = 1024;
 const GUARD_MARK = "!";

@@ -224,7 +224,7 @@ export class FileStore extends AbstractStore {
     await file.release();
   }
 
-  /** The file, opened when first needed, because constructors do no I/O. At once if it is open. */
+  /** The file, opened when first needed, because constructors do no I/O. Synchronous if it is open. */
   #open(): Awaitable<LmdbFile> {
     if (this.#file !== undefined) return this.#file;
     this.#opening ??= LmdbFile.open(this.path).then(

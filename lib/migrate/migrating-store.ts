@@ -10,7 +10,7 @@ import type { Listener } from "../core/events.js";
 import { checkOptions, rules } from "../core/options.js";
 import type { StoreInternals } from "../core/store-internals.js";
 import { OldStore } from "./old-store.js";
-import { operationsOf, STAGES, type Stage, type StageOperations } from "./stages.js";
+import { operationsOf, STAGES, type Stage, type StageOperations, ToFirstStage } from "./stages.js";
 
 /** The options of {@link MigratingStore}. */
 export interface MigratingStoreOptions {
@@ -196,34 +196,37 @@ export class MigratingStore extends Store {
   }
 
   /**
-   * Writes the sessions of the new store to the old one, also those that nobody visits, so that the way back from
-   * `"to-first"` to `"from-first"` loses nothing. May run while the site does, and again.
+   * Brings the old store up to date with what nobody visits, so that the way back from `"to-first"` loses nothing:
+   * writes the sessions of the new store to it, and destroys those that were signed out. May run while the site does,
+   * and again.
    *
    * @param options - `signal`: ends the iteration
-   * @returns an iteration over the number of sessions written so far
-   * @throws TypeError at another stage, and if the new store hashes ids, so that nobody knows the sids
+   * @returns an iteration over the number of sessions so far
+   * @throws TypeError at another stage, and if the new store hashes ids, so that it knows no sids
    */
   async *copyBack({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<number, void, undefined> {
-    if (this.#operations.copyBack === undefined) {
+    const operations = this.#operations;
+    if (!(operations instanceof ToFirstStage)) {
       throw new TypeError(`copyBack() needs the stage "to-first", and this store is at "${this.stage}"`);
     }
-    const copyBack = this.#operations.copyBack.bind(this.#operations);
+    if (this.#internals.hashesIds) {
+      throw new TypeError("copyBack() needs the ids of the sessions, which `to` hashes (option `hashIds`)");
+    }
     let copied = 0;
     let batch: string[] = [];
-    for await (const found of this.#internals.exportSessions(signal)) {
-      if (found.session === undefined) continue;
-      if (found.sid === undefined) {
-        throw new TypeError("copyBack() needs the ids of the sessions, which `to` hashes (option `hashIds`)");
-      }
-      batch.push(found.sid);
-      if (batch.length < COPIED_AT_ONCE) continue;
-      await Promise.all(batch.map(copyBack));
+    const copyBatch = async () => {
+      await Promise.all(batch.map(sid => operations.copyBack(sid)));
       copied += batch.length;
       batch = [];
+    };
+    for await (const sid of this.#internals.storedSids(signal)) {
+      batch.push(sid);
+      if (batch.length < COPIED_AT_ONCE) continue;
+      await copyBatch();
       yield copied;
     }
-    await Promise.all(batch.map(copyBack));
-    yield copied + batch.length;
+    await copyBatch();
+    yield copied;
   }
 
   /** Creates the `Session` of a request. Called by express-session with what `get` returned. */

@@ -7,7 +7,7 @@ import type { OldStore } from "./old-store.js";
 /**
  * Which store is read and written. The stages are passed in this order, or back. Neighbors may run side by side.
  *
- * - `"from"`: the old store alone. Sign-outs leave a tombstone in the new one.
+ * - `"from"`: the old store alone, except that sign-outs leave a tombstone in the new one, which is looked for.
  * - `"from-first"`: the old store is read, both are written.
  * - `"to-first"`: the new store is read, and what is missing is moved from the old one. Both are written.
  * - `"to"`: the new store alone.
@@ -24,8 +24,8 @@ interface StageEvents {
   readFrom(store: "from" | "to"): void;
 }
 
-/** Bounds what a process remembers at `"to-first"`. A session beyond is written to the old store once more. */
-const MAX_COPIED = 50_000;
+/** Bounds what a process remembers of sessions. */
+const MAX_NOTED = 50_000;
 
 /** What a migrating store does in one stage. */
 export interface StageOperations {
@@ -33,8 +33,6 @@ export interface StageOperations {
   set(sid: string, session: SessionData): Promise<void>;
   touch(sid: string, session: SessionData): Promise<void>;
   destroy(sid: string): Promise<void>;
-  /** Writes to the old store what the new one has. Only at `"to-first"`. */
-  copyBack?(sid: string): Promise<void>;
 }
 
 /** The two stores, and whom to tell. */
@@ -62,26 +60,53 @@ class FromStage implements StageOperations {
   protected readonly to: Migration["to"];
   protected readonly events: StageEvents;
 
+  /** Sessions that were found in the new store too. */
+  readonly #inBoth = new Map<string, true>();
+
   constructor({ from, to, events }: Migration) {
     this.from = from;
     this.to = to;
     this.events = events;
   }
 
+  /** The new store is needed for sign-outs alone: a read does without it if it fails. */
   async get(sid: string): Promise<SessionData | null> {
-    const session = await this.from.get(sid);
-    if (session !== null) this.events.readFrom("from");
+    const [session, peeked] = await Promise.all([
+      this.from.get(sid),
+      this.to.peek(sid).catch(() => undefined),
+    ]);
+    if (session === null) return null;
+    if (peeked?.state === "destroyed") return await this.destroyAgain(sid);
+    if (peeked?.state === "live") noteSome(this.#inBoth, sid, true);
+    this.events.readFrom("from");
     return session;
   }
 
+  /** A copy that another stage has written to the new store follows, or the next stages would find an old one. */
   async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
-    // The new store is not needed for more than sign-outs yet: if it fails, the save has succeeded all the same.
-    await this.destroyIfDestroyed(sid).catch(() => {});
+    const peeked = await this.to.peek(sid);
+    if (peeked.state === "destroyed") await this.destroyAgain(sid);
+    if (peeked.state !== "live") return;
+    this.to.adopt(sid, session, peeked);
+    await this.saveToNewStore(sid, session);
   }
 
   async touch(sid: string, session: SessionData): Promise<void> {
     await this.from.touch(sid, session);
+    if (this.#inBoth.has(sid)) await this.to.touch(sid, session);
+  }
+
+  protected async saveToNewStore(sid: string, session: SessionData): Promise<void> {
+    const outcome = await this.to.save(sid, session);
+    if (outcome === "removed") await this.from.destroy(sid);
+    else if (outcome === "gone") await this.destroyIfDestroyed(sid);
+  }
+
+  /** A slow request of the old store's has brought the session back, or it was destroyed in the new store alone. */
+  protected async destroyAgain(sid: string): Promise<null> {
+    await this.from.destroy(sid);
+    return null;
   }
 
   /** The request has written to the old store what was destroyed in the meantime. */
@@ -99,11 +124,7 @@ class FromStage implements StageOperations {
 class FromFirstStage extends FromStage {
   override async get(sid: string): Promise<SessionData | null> {
     const [session, peeked] = await Promise.all([this.from.get(sid), this.to.peek(sid)]);
-    if (peeked.state === "destroyed") {
-      // A slow request of the old store's has brought it back.
-      if (session !== null) await this.from.destroy(sid);
-      return null;
-    }
+    if (peeked.state === "destroyed") return session === null ? null : await this.destroyAgain(sid);
     if (session === null) return await this.#onlyInNewStore(sid, peeked);
     this.events.readFrom("from");
     if (peeked.state === "live") {
@@ -124,9 +145,7 @@ class FromFirstStage extends FromStage {
 
   override async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
-    const outcome = await this.to.save(sid, session);
-    if (outcome === "removed") await this.from.destroy(sid);
-    else if (outcome === "gone") await this.destroyIfDestroyed(sid);
+    await this.saveToNewStore(sid, session);
   }
 
   override async touch(sid: string, session: SessionData): Promise<void> {
@@ -136,7 +155,7 @@ class FromFirstStage extends FromStage {
   }
 }
 
-class ToFirstStage extends FromStage {
+export class ToFirstStage extends FromStage {
   /** The versions that this process has written to the old store, by sid. */
   readonly #copied = new Map<string, string>();
 
@@ -179,13 +198,10 @@ class ToFirstStage extends FromStage {
       const { version } = peeked;
       await this.from.set(sid, peeked.session);
       peeked = await this.to.peek(sid);
-      if (peeked.state === "live" && peeked.version === version) return this.#noteCopied(sid, version);
+      if (peeked.state === "live" && peeked.version === version) {
+        return noteSome(this.#copied, sid, version);
+      }
     }
-  }
-
-  #noteCopied(sid: string, version: string): void {
-    this.#copied.set(sid, version);
-    if (this.#copied.size > MAX_COPIED) dropOldest(this.#copied, MAX_COPIED / 10);
   }
 }
 
@@ -218,4 +234,10 @@ class ToStage extends FromStage {
   override async destroy(sid: string): Promise<void> {
     await this.to.destroy(sid);
   }
+}
+
+/** Forgets the oldest notes when there are too many. */
+function noteSome<Note>(notes: Map<string, Note>, sid: string, note: Note): void {
+  notes.set(sid, note);
+  if (notes.size > MAX_NOTED) dropOldest(notes, MAX_NOTED / 10);
 }

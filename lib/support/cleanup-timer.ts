@@ -3,7 +3,7 @@ import { runInBackground } from "./background.js";
 /** Seconds between the sweeps of stores that keep their sessions on this machine. */
 export const DEFAULT_CLEANUP_SECONDS = 60;
 
-/** Runs a sweep at an interval. Never keeps the process alive, and never runs two sweeps at once. */
+/** Runs a sweep at an interval. Never keeps the process alive, and never runs two sweeps at the same time. */
 export class CleanupTimer {
   readonly #seconds: number;
   readonly #sweep: () => Promise<unknown>;

@@ -1,6 +1,6 @@
 /**
- * Deletes the entries that were added first. Many at once: a Map skips all entries that were deleted before it finds
- * its first one, so that one by one each would cost more than everything else that is done with it.
+ * Deletes the entries that were added first, many together. A Map skips all deleted entries before it finds its first
+ * one. To delete each alone would cost more than everything else that is done with the Map.
  */
 export function dropOldest(map: Map<unknown, unknown>, count: number): void {
   let left = count;

@@ -1,7 +1,7 @@
 /**
  * The error to throw when an optional peer dependency could not be loaded: one that says what to install, if the
- * package is missing. Whoever needs a peer calls `require` with its literal name in a `try` block: so bundlers see it,
- * and warn if it is missing instead of failing.
+ * package is missing. Modules call `require` with the literal name of a peer in a `try` block. Bundlers then see it, and
+ * warn if it is missing instead of failing.
  */
 export function peerError(error: unknown, name: string, subpath: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;

@@ -72,11 +72,11 @@ export function testCreateTable(context: Context): void {
       const TableName = store.tableName;
       await raw.send(new CreateTableCommand({ TableName, BillingMode: "PAY_PER_REQUEST", ...schema }));
       await expect(store.createTable()).rejects.toMatchObject({
-        code: "ERR_STORE_UNAVAILABLE",
+        code: "ERR_STORE_TABLE_MISMATCH",
         message: expect.stringContaining(`"${TableName}" has the key ${key}`),
       });
       const explained = {
-        code: "ERR_STORE_UNAVAILABLE",
+        code: "ERR_STORE_TABLE_MISMATCH",
         message: expect.stringMatching(`"${TableName}" has another key, .* partition key "id"`),
       };
       await expect(store.get("sid")).rejects.toMatchObject(explained);
@@ -92,7 +92,7 @@ export function testCreateTable(context: Context): void {
         await context.open({ tableName }).createTable();
         const store = context.open({ tableName, attributes: { ttl: "removeAt" } });
         await expect(store.createTable()).rejects.toMatchObject({
-          code: "ERR_STORE_UNAVAILABLE",
+          code: "ERR_STORE_TABLE_MISMATCH",
           message: expect.stringMatching(new RegExp(`"${tableName}" has TTL on "ttl", but .* "removeAt"`)),
         });
       });

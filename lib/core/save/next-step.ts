@@ -62,9 +62,14 @@ export function nextStep(save: SaveFacts, found: Found | undefined, now: number)
   if (isTombstone(over.record)) return overTombstone(save, over);
   if (hasWriteId(over.record.version, save.ownId)) return DONE;
   if (isGone(over.record, now, save.lifetimes)) {
-    return origin === "loaded" || origin === "copy" ? GONE : { kind: "create", over };
+    return isOfStore(origin) ? GONE : { kind: "create", over };
   }
   return overRecord(save, over);
+}
+
+/** Whether a request has loaded the session, so that it must not bring it back. */
+function isOfStore(origin: Origin): boolean {
+  return origin === "loaded" || origin === "copy" || origin === "mirrored";
 }
 
 /**
@@ -72,7 +77,7 @@ export function nextStep(save: SaveFacts, found: Found | undefined, now: number)
  * earlier attempt of this save may have taken place, and may be what was removed.
  */
 function overTombstone(save: SaveFacts, over: FoundRecord): Step {
-  const isKnown = save.origin === "loaded" || save.origin === "copy" || save.origin === "moved";
+  const isKnown = isOfStore(save.origin) || save.origin === "moved";
   const mayBeOwn = save.mayHaveTakenPlace && save.seenAt <= over.record.createdAt + GRACE_MS;
   return isKnown || mayBeOwn ? GONE : { kind: "create", over };
 }
@@ -93,6 +98,9 @@ function overRecord(save: SaveFacts, over: FoundRecord): Step {
   }
   if (known?.version === version) return { kind: "replace", over, since: "nothing", merges };
   if (origin === "plain" && known === undefined)
+    return { kind: "replace", over, since: "nothing", merges: false };
+  // Nobody has changed it: it is an earlier state of the same session, which was copied in the meantime.
+  if (origin === "mirrored" && version === incarnationOf(version))
     return { kind: "replace", over, since: "nothing", merges: false };
   if (conflict === "error") return CONFLICT;
   return { kind: "replace", over, since: known === undefined ? "unknown" : "change", merges };

@@ -37,6 +37,7 @@ export function isExpiryInPast({ expires }: CookieTimes, tracked: TrackedSession
   switch (tracked.origin) {
     case "new":
     case "copy":
+    case "mirrored":
       return false;
     case "loaded":
       return expires < tracked.seenAt && expires !== tracked.shownExpires;

@@ -12,9 +12,10 @@ import { objectNotes } from "./object-notes.js";
  * - `new`: a request's `Session` that has not been saved;
  * - `copy`: a copy of a `Session` that the store does not know;
  * - `moved`: a session of another store, for a key under which no live session is;
+ * - `mirrored`: a session that a request has loaded from another store, when nothing was stored in this one;
  * - `plain`: data that somebody else put together.
  */
-export type Origin = "loaded" | "new" | "copy" | "moved" | "plain";
+export type Origin = "loaded" | "new" | "copy" | "moved" | "mirrored" | "plain";
 
 /** A write whose response has not arrived. */
 export interface InDoubtWrite {

@@ -19,7 +19,7 @@ export class WriteQueue {
   readonly #pending = new Map<string, PendingWrite>();
 
   /**
-   * Runs `write` once the previous write of the key has settled. The caller's own time limit keeps running meanwhile.
+   * Runs `write` once the previous write of the key has settled. The caller's own time limit keeps running.
    *
    * @param write - gets what the previous write has stored
    */

@@ -1,0 +1,106 @@
+// Looks for the commonest sentences that nobody understands at the first reading (CONTRIBUTING.md, "English"):
+//
+//   node scripts/check-prose.mjs         the documents, and the comments of lib
+//   node scripts/check-prose.mjs FILE... these files
+//
+// It also finds sentences that are too long. Code blocks and `inline code` are not prose.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { extname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** What must not come back, and what to write in its place. */
+const rules = [
+  [/\bunder way\b/i, "in flight, or running"],
+  [/\bat once\b/i, "immediately, or together"],
+  [/\bmeanwhile\b/i, "in the meantime, or name the event"],
+  [/\bclean-up\b/i, "cleanup, or sweep"],
+  [/\bkeep-alive\b/i, "touch (keep-alive is HTTP)"],
+  [/\bprolong/i, "extend"],
+  [/\b(?:tells?|knows?) (?:nothing of|of no)\b/i, "a verb that a machine can do"],
+  [/\b(?:heeds?|comes? by|takes? back)\b/i, "a plain verb"],
+  [/\brefus(?:e|es|ed|al|als|ing)\b/i, "reject, rejection"],
+  [/\bof its own accord\b/i, "by itself"],
+  [/\bfor ever\b/i, "forever"],
+  [/\bso called\b/i, "called"],
+  [/\bbelongs? into\b/i, "belongs in"],
+  [/\bsay so\b/i, "say what is said"],
+  [
+    /(?:^|[.:] )(?:Who|Whoever|That of|Those that|Not if|One that|Its own,)\b(?![^.?]*\?)/,
+    "a subject with a noun",
+  ],
+  [/\bwhat (?:is|was|are|were) (?:late|gone|stale|foreign)\b/i, "a noun: the late write, the stored record"],
+  [/\bans?wers? (?:nothing|no longer)\b/i, "sends no response"],
+  [/\bisn't|\bdoesn't|\bwon't|\bcan't|\bdon't/i, "the words in full"],
+];
+
+/** Folders that are being written: their comments are read when they are complete. */
+const notYet = ["lib/migrate", "lib/cli"];
+
+/** The most words of a sentence. Colons and semicolons end one. Tables have no sentences. */
+const MAX_WORDS = 25;
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** The prose of a file, as [line number, text]. */
+function proseOf(file) {
+  const lines = readFileSync(file, "utf8").split("\n").entries();
+  const isDocument = extname(file) === ".md";
+  let isCode = false;
+  const prose = [];
+  for (const [index, line] of lines) {
+    if (isDocument && /^\s*```/.test(line)) isCode = !isCode;
+    const text = isDocument ? line : /^\s*(?:\/?\*+|\/\/)\s?(.*)$/.exec(line)?.[1];
+    if (text === undefined || isCode) continue;
+    // Links to elsewhere have their own titles, quotations and code their own words.
+    prose.push([
+      index + 1,
+      text
+        .replace(/^@param \S+|`[^`]*`/g, "`")
+        .replace(/"[^"]*"/g, '"')
+        .replace(/\]\([^)]*\)/g, "]"),
+    ]);
+  }
+  return prose;
+}
+
+function files() {
+  const below = (folder, extension) =>
+    readdirSync(join(root, folder), { recursive: true })
+      .filter(name => name.endsWith(extension))
+      .map(name => join(root, folder, name));
+  const documents = readdirSync(root).filter(name => name.endsWith(".md"));
+  const comments = below("lib", ".ts").filter(
+    file => !notYet.some(folder => file.startsWith(join(root, folder, "/"))),
+  );
+  return [...documents.map(name => join(root, name)), ...below("docs", ".md"), ...comments];
+}
+
+function longSentences(text) {
+  if (/^\s*\|/.test(text)) return [];
+  const sentences = text.split(/(?<=[.?!:;]\**)\s+/);
+  return sentences.filter(
+    sentence => sentence.split(/\s+/).filter(word => /\w|`/.test(word)).length > MAX_WORDS,
+  );
+}
+
+const chosen = process.argv.slice(2);
+let count = 0;
+for (const file of chosen.length > 0 ? chosen : files()) {
+  for (const [line, text] of proseOf(file)) {
+    for (const sentence of longSentences(text)) {
+      count += 1;
+      console.error(`${relative(root, file)}:${line}: more than ${MAX_WORDS} words: ${sentence}`);
+    }
+    for (const [pattern, instead] of rules) {
+      const found = pattern.exec(text)?.[0];
+      if (found === undefined) continue;
+      count += 1;
+      console.error(`${relative(root, file)}:${line}: "${found.trim()}": write ${instead}`);
+    }
+  }
+}
+if (count > 0) {
+  console.error(`${count} sentences to rewrite, see CONTRIBUTING.md`);
+  process.exitCode = 1;
+}
