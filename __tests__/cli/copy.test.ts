@@ -42,11 +42,21 @@ const pairs = backends.flatMap(from => backends.filter(to => to !== from).map(to
 it.each(pairs)("copies from $from.name to $to.name, and again without a change", async ({ from, to }) => {
   const [source, target] = [await from.create(folder()), await to.create(folder())];
   await seed(source);
-  const dry = await cli(["copy", "--from", source, "--to", target, "--dry-run", "--json"]);
+  const withUsers = await cli(["copy", "--from", source, "--to", target]);
+  expect(withUsers).toMatchObject({ code: 2, stdout: "" });
+  expect(withUsers.stderr).toMatch(
+    /^error: The sessions have users, but the store of `--to` has no option `user`/,
+  );
+  const module = await reader(
+    `to-${Date.now()}.cjs`,
+    `const { createStore } = require(${JSON.stringify(join(__dirname, "../../dist/index.js"))});
+    module.exports = createStore(${JSON.stringify(target)}, { user: session => session.user });`,
+  );
+  const dry = await cli(["copy", "--from", source, "--to", module, "--dry-run", "--json"]);
   expect(dry.code).toBe(0);
   expect(jsonLines(dry.stdout)).toEqual([{ ...NOTHING, seen: 5, copied: 5, dryRun: true }]);
   expect(await sidsIn(target)).toEqual([]);
-  const first = await cli(["copy", "--from", source, "--to", target, "--verify", "--json"]);
+  const first = await cli(["copy", "--from", source, "--to", module, "--verify", "--json"]);
   expect(first.code).toBe(0);
   expect(jsonLines(first.stdout)).toEqual([{ ...NOTHING, seen: 5, copied: 5 }]);
   expect(first.stdout + first.stderr).not.toMatch(/sid-of-/);
@@ -54,7 +64,9 @@ it.each(pairs)("copies from $from.name to $to.name, and again without a change",
   const store = createStore(target);
   await store.destroy("sid-of-grace");
   await store.close();
-  const second = await cli(["copy", "--from", source, "--to", target]);
+  const users = await cli(["users", "ada", "-s", module, "--json"]);
+  expect(jsonLines(users.stdout)).toHaveLength(2);
+  const second = await cli(["copy", "--from", source, "--to", target, "--without-users"]);
   expect(second).toMatchObject({
     code: 0,
     stdout:
@@ -123,7 +135,7 @@ it("does not create the file that it is to read, nor show the password of the st
   const missing = await cli(["copy", "--from", "file:./none.lmdb", "--to", "memory:"], { cwd: folder() });
   expect(missing).toMatchObject({ code: 1, stderr: expect.stringMatching(/There is no session file/) });
   const url = await fileBackend.create(folder());
-  await seed(url);
+  await seed(url, { user: undefined });
   const process = start(["copy", "--from", url, "--to", "etcd://root:PASSWORD@127.0.0.1:1/x?timeoutMs=300"]);
   await process.until(/Copying/);
   process.child.kill("SIGINT");
@@ -169,7 +181,7 @@ it.each([
 
 it("shows a bar on a terminal, whose total is known for stores of this package", async () => {
   const [source, target] = [await fileBackend.create(folder()), await fileBackend.create(folder())];
-  await seed(source);
+  await seed(source, { user: undefined });
   const { code, stdout } = await startOnTerminal(["copy", "--from", source, "--to", target, "--rate", "2"])
     .result;
   expect(code).toBe(0);

@@ -196,7 +196,7 @@ describe("on DynamoDB", () => {
     expect(checksIn(warned)).toMatchObject({
       table: expect.stringMatching(/^unknown: not allowed to look \(DescribeTable\)/),
       ttl: expect.stringMatching(/^unknown: not allowed to look/),
-      "permission Scan": "warning: refused (AccessDeniedException): listings, length and clear fail",
+      "permission Scan": "warning: rejected (AccessDeniedException): listings, length and clear fail",
       permissions: "ok: GetItem, BatchGetItem, PutItem, UpdateItem, DeleteItem",
     });
     proxy?.close();
@@ -204,8 +204,8 @@ describe("on DynamoDB", () => {
     expect(refused.code).toBe(1);
     expect(checksIn(refused)).toMatchObject({
       ping: expect.stringMatching(/^problem: /),
-      "permission GetItem": expect.stringMatching(/^problem: refused/),
-      "permission UpdateItem": expect.stringMatching(/^problem: refused/),
+      "permission GetItem": expect.stringMatching(/^problem: rejected/),
+      "permission UpdateItem": expect.stringMatching(/^problem: rejected/),
     });
   });
 

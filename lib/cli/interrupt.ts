@@ -1,6 +1,6 @@
 import { EXIT } from "./errors.js";
 
-/** A signal that ^C aborts. The second ^C ends the process at once. */
+/** A signal that ^C aborts. The second ^C ends the process immediately. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   process.on("SIGINT", () => {

@@ -56,7 +56,7 @@ export async function readRecords(
 }
 
 /** Whether any session has a user. */
-async function hasUsers(store: AbstractStore): Promise<boolean> {
+export async function hasUsers(store: AbstractStore): Promise<boolean> {
   for await (const page of internalsOf(store).records.all()) {
     if (page.some(({ user }) => user !== undefined)) return true;
   }
@@ -75,7 +75,7 @@ export async function warnIfNoUsers(
   if (anonymous && !(await hasUsers(store))) terminal.note(NO_USERS);
 }
 
-/** Refuses to remove by `--anonymous` where nobody has a user. @throws Failure */
+/** Keeps `--anonymous` from removing every session where nobody has a user. @throws Failure */
 export async function assertUsers({ anonymous }: FilterOptions, store: AbstractStore): Promise<void> {
   if (anonymous && !(await hasUsers(store))) throw new Failure(`${NO_USERS} Nothing was destroyed.`);
 }

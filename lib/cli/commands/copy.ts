@@ -1,11 +1,12 @@
 import type { Command } from "commander";
-import { AbstractStore } from "../../core/abstract-store.js";
+import { AbstractStore, internalsOf } from "../../core/abstract-store.js";
 import { type CopyOptions, type CopyProgress, copy } from "../../migrate/copy.js";
 import { examples, type Process } from "../command.js";
 import { describeError, EXIT, Failure, UsageError } from "../errors.js";
 import { describeStore } from "../kinds.js";
 import { assertExists, closeStore, openSetting, openStore } from "../open-store.js";
 import { Progress } from "../progress.js";
+import { hasUsers } from "../records.js";
 import { Terminal } from "../terminal.js";
 import { formatCount, parseCount } from "../units.js";
 
@@ -16,6 +17,7 @@ interface Options {
   readonly rate?: number;
   readonly dryRun?: boolean;
   readonly verify?: boolean;
+  readonly withoutUsers?: boolean;
   readonly json?: boolean;
 }
 
@@ -45,6 +47,7 @@ export function addCopy(program: Command, current: Process): void {
     .option("--rate <count>", "the most sessions that are written in a second", parseCount)
     .option("-n, --dry-run", "write nothing, and count what would be written")
     .option("--verify", "compare each session with what the new store then has")
+    .option("--without-users", "copy sessions that have users to a store without the option `user`")
     .option("--json", "print JSON lines")
     .action(async (options: Options) => {
       const opened: AbstractStore[] = [];
@@ -56,8 +59,8 @@ export function addCopy(program: Command, current: Process): void {
     });
   examples(command, [
     "copy --from file:./data/sessions.lmdb --to dynamodb://eu-west-1/sessions --dry-run",
-    "copy --from file:./data/sessions.lmdb --to dynamodb://eu-west-1/sessions --rate 500 --verify",
-    "copy --from ./old-sessions.js --to ./sessions.js",
+    "copy --from file:./data/sessions.lmdb --to ./sessions.js --rate 500 --verify",
+    "copy --from ./reader-of-old-sessions.js --to ./sessions.js",
   ]);
 }
 
@@ -72,6 +75,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
   const to = await openStore(options.to, "--to");
   opened.push(to);
   to.on("error", () => {});
+  if (!options.withoutUsers) await assertUsersAreKept(from, to);
   // A scan more, which only somebody who watches wants.
   const isCounted = from instanceof AbstractStore && process.stderr.isTTY === true;
   const total = isCounted ? await from.length({ signal }) : undefined;
@@ -108,6 +112,15 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
     throw new Failure("The copy ended early. Run the command again to go on.", { cause: failure });
   }
   return counts.failed > 0 ? EXIT.failure : EXIT.ok;
+}
+
+/** The new store makes its own lists of users, with its own option. @throws UsageError if it has none and needs it */
+async function assertUsersAreKept(from: unknown, to: AbstractStore): Promise<void> {
+  if (!(from instanceof AbstractStore) || internalsOf(to).records.keepsUsers) return;
+  if (!(await hasUsers(from))) return;
+  throw new UsageError(
+    "The sessions have users, but the store of `--to` has no option `user`, so that nobody could end them by their user. Give a module whose store has the option, or use `--without-users`.",
+  );
 }
 
 async function report(terminal: Terminal, { dryRun, verify }: Options, counts: CopyProgress): Promise<void> {

@@ -41,7 +41,7 @@ export function addDoctor(program: Command, current: Process): void {
   examples(command, ["doctor", "doctor --store etcd://127.0.0.1:2379 --json"]);
 }
 
-/** Whether DynamoDB was reached and refused the request. */
+/** Whether DynamoDB was reached and rejected the request. */
 function isDenied({ cause }: { cause?: unknown }): boolean {
   return (cause as Error | undefined)?.name === "AccessDeniedException";
 }

@@ -11,7 +11,7 @@ interface SweepOptions {
   readonly dryRun?: boolean;
 }
 
-/** `sweep`: deletes what has ended now, and not when the backend or the next clean-up does. */
+/** `sweep`: deletes what has ended now, and not when the backend or the next cleanup does. */
 export function addSweep(program: Command, current: Process): void {
   const command = program
     .command("sweep")
@@ -78,6 +78,6 @@ async function sweepStore(store: AbstractStore, progress: Progress, signal: Abor
     return progress.done;
   }
   const { cleanup } = store as AbstractStore & { cleanup?: () => Promise<number> };
-  if (cleanup === undefined) throw new Error(`${store.constructor.name} has no clean-up.`);
+  if (cleanup === undefined) throw new Error(`${store.constructor.name} has no cleanup.`);
   return await cleanup.call(store);
 }

@@ -110,7 +110,7 @@ async function* checkPermissions(probes: readonly Probe[], signal: AbortSignal):
       const report = isNeeded ? problem : warning;
       yield report(
         `permission ${action}`,
-        `refused (${name}): ${use}`,
+        `rejected (${name}): ${use}`,
         `Allow dynamodb:${action}: the command setup --policy prints a policy.`,
       );
     }
