@@ -193,6 +193,34 @@ describe("progress", () => {
     expect(stdout.trimEnd()).toMatch(/Destroyed 3,000 sessions\.$/);
   });
 
+  it("leaves the terminal as it was, also after a second ^C", async () => {
+    const store = join(folder(), "twice.cjs");
+    await writeFile(
+      store,
+      `const { MemoryStore } = require(${JSON.stringify(join(dist, "memory.js"))});
+      class HangingStore extends MemoryStore {
+        async _write(key, write, operation) {
+          if (write.record.lifetime === 0) await new Promise(done => setTimeout(done, 60000, console.error("hangs")));
+          return super._write(key, write, operation);
+        }
+      }
+      module.exports = async () => {
+        const store = new HangingStore({ timeoutMs: 60000 });
+        for (let i = 0; i < 300; i++) await store.set("sid-of-" + i, { cookie: { originalMaxAge: 600000 } });
+        return store;
+      };`,
+    );
+    const process = startOnTerminal(["destroy", "--larger", "1", "--yes", "-s", store]);
+    await process.until(/hangs/);
+    process.child.stdin?.write("\u0003");
+    await process.until(/Press \^C again/);
+    process.child.stdin?.write("\u0003");
+    const { code, stdout } = await process.result;
+    expect(code).toBe(130);
+    // Line wrapping, off and on.
+    expect(stdout.lastIndexOf("\u001b[?7h")).toBeGreaterThan(stdout.lastIndexOf("\u001b[?7l"));
+  });
+
   it("is a line now and then elsewhere", async () => {
     const store = await slowStore("lines.cjs", 10_000, 200);
     const { code, stdout, stderr } = await cli(["clear", "--yes", "-s", store]);

@@ -27,7 +27,6 @@ export class Progress {
       format,
       stream: process.stderr,
       clearOnComplete: true,
-      hideCursor: null as unknown as boolean,
       stopOnComplete: false,
       barsize: 24,
       fps: 1000 / BAR_MS,
@@ -36,6 +35,8 @@ export class Progress {
       barIncompleteChar: "-",
     });
     this.#bar.start(total ?? 0, 0, { speed: "" });
+    // The bar changes a setting of the terminal, also if a second ^C ends the process.
+    process.once("exit", () => this.stop());
   }
 
   get done(): number {
@@ -55,7 +56,7 @@ export class Progress {
 
   /** Removes the bar. */
   stop(): void {
-    this.#bar?.stop();
+    if (this.#bar?.isActive) this.#bar.stop();
   }
 
   /** The rate, and the time that is left at this rate. */
