@@ -44,7 +44,19 @@ const exported: Record<string, string[]> = {
   [`${name}/file`]: ["FileStore"],
   [`${name}/dynamodb`]: ["DynamoDBStore"],
   [`${name}/etcd`]: ["EtcdStore"],
-  [`${name}/migrate`]: ["MigratingStore", "copy"],
+  [`${name}/migrate`]: [
+    "MigratingStore",
+    "copy",
+    "readAll",
+    "readConnectDynamoDB",
+    "readConnectMongo",
+    "readConnectPgSimple",
+    "readConnectRedis",
+    "readDynamoDBStore",
+    "readMemoryStore",
+    "readMemorystore",
+    "readSessionFileStore",
+  ],
   [`${name}/conformance`]: ["storeConformance"],
 };
 const subpaths = Object.keys(exported);

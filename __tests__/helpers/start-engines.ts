@@ -5,6 +5,7 @@ const {
   startEtcd,
   startDynalite,
   startDynamoDBLocal,
+  startPostgres,
   startRedis,
   stopAll,
 } = require("../../scripts/engines.mjs");
@@ -18,6 +19,7 @@ export default async function startEngines(): Promise<void> {
     ["DYNAMODB_ENDPOINT", startDynamoDBLocal],
     ["DYNALITE_ENDPOINT", startDynalite],
     ["REDIS_URL", startRedis],
+    ["POSTGRES_URL", startPostgres],
     ["CHROMIUM_PATH", findChromium],
   ] as const;
   const started = await Promise.allSettled(

@@ -4,7 +4,8 @@ const { stopAll } = require("../../scripts/engines.mjs");
 export default async function stopEngines(): Promise<void> {
   const stopped: string[] = await stopAll();
   // Watching, jest runs the setup again in this process, which must not take these for running ones.
-  for (const variable of ["ETCD_ENDPOINTS", "DYNAMODB_ENDPOINT", "DYNALITE_ENDPOINT", "REDIS_URL"]) {
+  const variables = ["ETCD_ENDPOINTS", "DYNAMODB_ENDPOINT", "DYNALITE_ENDPOINT", "REDIS_URL", "POSTGRES_URL"];
+  for (const variable of variables) {
     if (stopped.includes(process.env[variable] ?? "")) delete process.env[variable];
   }
 }

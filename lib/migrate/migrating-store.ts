@@ -10,6 +10,7 @@ import type { Listener } from "../core/events.js";
 import { checkOptions, rules } from "../core/options.js";
 import type { StoreInternals } from "../core/store-internals.js";
 import { OldStore } from "./old-store.js";
+import { assertOwnKeys } from "./shared-keys.js";
 import { operationsOf, STAGES, type Stage, type StageOperations, ToFirstStage } from "./stages.js";
 
 /** The options of {@link MigratingStore}. */
@@ -67,7 +68,7 @@ export class MigratingStore extends Store {
   /** Lets an old store of this package know the `Session` of a request. */
   readonly #carryOver: StoreInternals["carryOver"] | undefined;
 
-  /** @throws TypeError for an unknown or ill-typed option */
+  /** @throws TypeError for an unknown or ill-typed option, and if both stores have the same keys in one table */
   constructor(options: MigratingStoreOptions) {
     super();
     checkOptions("MigratingStore", options, {
@@ -89,6 +90,7 @@ export class MigratingStore extends Store {
       keepSignOutsDays: rules.seconds,
     });
     const { from, to, stage, keepSignOutsDays = 30 } = options;
+    assertOwnKeys(from, to);
     this.stage = stage;
     this.#to = to;
     this.#internals = internalsOf(to);

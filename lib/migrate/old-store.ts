@@ -1,9 +1,12 @@
-import type { SessionData, Store } from "express-session";
+import { Cookie, type SessionData, type Store } from "express-session";
 import { Operation } from "../core/operation.js";
 import { StoreError } from "../errors.js";
 
 type Method = "get" | "set" | "destroy" | "touch" | "all" | "length" | "clear";
 type Done = (error?: unknown, value?: unknown) => void;
+
+/** A session in an array. Some stores add its id, which is no part of what was saved. */
+type ListedSession = SessionData & { id?: unknown; sid?: unknown };
 
 /** Calls a session store of somebody else, with promises and a time limit. */
 export class OldStore {
@@ -31,7 +34,7 @@ export class OldStore {
   }
 
   async set(sid: string, session: SessionData): Promise<void> {
-    await this.#call("set", sid, session);
+    await this.#call("set", sid, withCookie(session));
   }
 
   async destroy(sid: string): Promise<void> {
@@ -53,17 +56,15 @@ export class OldStore {
 
   /** All sessions by their sids. @throws StoreError if the store has no `all`, or one that gives no sids */
   async all(): Promise<Map<string, SessionData>> {
-    const found = ((await this.#call("all")) ?? []) as
-      | Record<string, SessionData>
-      | (SessionData & { id?: unknown; sid?: unknown })[];
+    const found = ((await this.#call("all")) ?? []) as Record<string, SessionData> | ListedSession[];
     if (!Array.isArray(found)) return new Map(Object.entries(found));
-    const entries = found.map(session => [session.id ?? session.sid, session] as const);
+    const entries = found.map(splitId);
     if (entries.every((entry): entry is [string, SessionData] => typeof entry[0] === "string")) {
       return new Map(entries);
     }
     throw new StoreError(
       "ERR_STORE_UNAVAILABLE",
-      "The old store's `all` gives sessions without their ids, so that they cannot be told from those that have moved.",
+      "The old store's `all` gives sessions without their ids, so that it cannot be told which browser a session belongs to.",
     );
   }
 
@@ -101,4 +102,25 @@ export class OldStore {
       );
     }
   }
+}
+
+/**
+ * The session with a Cookie of express-session, as its middleware saves it: several stores compute the expiry from
+ * `cookie.maxAge`, which the cookie of a session that was read does not have.
+ */
+function withCookie(session: SessionData): SessionData {
+  const { cookie: saved } = session;
+  if (typeof saved !== "object" || saved === null || "maxAge" in saved) return session;
+  const { originalMaxAge, expires } = saved as Cookie;
+  // Its types leave out the argument.
+  const cookie = Reflect.construct(Cookie, [saved]) as Cookie;
+  cookie.expires = typeof expires === "string" ? new Date(expires) : (expires ?? null);
+  // The setter of `expires` has changed it.
+  cookie.originalMaxAge = originalMaxAge ?? null;
+  return { ...session, cookie };
+}
+
+function splitId(listed: ListedSession): readonly [unknown, SessionData] {
+  const { [listed.id === undefined ? "sid" : "id"]: sid, ...session } = listed;
+  return [sid, session as SessionData];
 }

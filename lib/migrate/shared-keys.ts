@@ -1,0 +1,27 @@
+import type { Store } from "express-session";
+import { AbstractStore } from "../core/abstract-store.js";
+
+/** Where connect-dynamodb, dynamodb-store and our own store say what they use. */
+interface TableUser {
+  readonly table?: unknown;
+  readonly tableName?: unknown;
+  readonly prefix?: unknown;
+  readonly hashPrefix?: unknown;
+}
+
+/**
+ * Refuses an old store in the same table whose keys begin as those of the new store: the new one cannot read such items,
+ * and would take their sessions for signed out. Tables of one name may be in different regions, which cannot be seen.
+ *
+ * @throws TypeError
+ */
+export function assertOwnKeys(from: Store, to: AbstractStore): void {
+  if (from instanceof AbstractStore) return;
+  const old = from as TableUser;
+  const { tableName } = to as TableUser;
+  if (tableName === undefined || tableName !== (old.table ?? old.tableName)) return;
+  if (to.prefix !== (old.prefix ?? old.hashPrefix)) return;
+  throw new TypeError(
+    `Expected \`to\` to have another prefix than \`from\` in the table "${tableName}", where both have "${to.prefix}": set the option \`prefix\` of \`to\`.`,
+  );
+}
