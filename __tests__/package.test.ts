@@ -170,6 +170,8 @@ describe("the tarball", () => {
   it("refers to no source maps, prints nothing, and reads no environment variables but those that a URL names", async () => {
     for (const [path, text] of await sources(".js")) {
       expect([path, text.match(/sourceMappingURL|console\./)]).toEqual([path, null]);
+      // A program may.
+      if (path.startsWith("dist/cli/")) continue;
       // What stands in a comment is an example.
       const code = text.replace(/\/\*.*?\*\//gs, "");
       const variables = path === "dist/create-store/secrets.js" ? ["process.env[name]"] : [];
@@ -221,6 +223,20 @@ describe("with everything installed", () => {
       const loaded = performance.now();
       process.on("exit", () => console.log(performance.now() - loaded));`;
     expect(Number(await node(full, code))).toBeLessThan(5000);
+  });
+
+  it("has a program, whose packages nothing else loads", async () => {
+    const code = `
+      for (const name of ${JSON.stringify(subpaths)}) require(name);
+      const loaded = Object.keys(require.cache).filter(path => /commander|cli-progress|dist.cli/.test(path));
+      console.log(JSON.stringify(loaded));`;
+    expect(await node(full, code)).toBe("[]\n");
+    const program = join(full, "node_modules", name, manifest.bin[name]);
+    expect((await readFile(program, "utf8")).split("\n")[0]).toBe("#!/usr/bin/env node");
+    const { stdout: pinged } = await run(process.execPath, [program, "ping", "--store", "memory:"], {
+      cwd: full,
+    });
+    expect(pinged).toMatch(/^ok, [\d.]+ ms\n$/);
   });
 
   it("has its package.json to load, and no internal files", async () => {
@@ -286,6 +302,17 @@ describe("without the optional peers", () => {
     expect(await node(bare, code)).toMatch(
       /^TypeError Expected `client` to be .*package `etcd3` \(npm install etcd3\).*undefined/,
     );
+  });
+
+  it("runs its program, which says what to install", async () => {
+    const program = join(bare, "node_modules", name, manifest.bin[name]);
+    const error = await run(process.execPath, [program, "ping", "--store", "etcd://127.0.0.1"], {
+      cwd: bare,
+    }).catch(failed => failed);
+    expect([error.code, error.stderr]).toEqual([
+      1,
+      `error: ${name}/etcd needs the package etcd3, which is not installed: npm install etcd3\n  cause: Cannot find module 'etcd3'\n`,
+    ]);
   });
 });
 

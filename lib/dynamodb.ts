@@ -1,2 +1,2 @@
 export type { DynamoDBAttributes, DynamoDBStoreOptions } from "./dynamodb/options.js";
-export * from "./dynamodb/store.js";
+export { DynamoDBStore } from "./dynamodb/store.js";

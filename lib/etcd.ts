@@ -1,1 +1,1 @@
-export * from "./etcd/store.js";
+export { EtcdStore, type EtcdStoreOptions } from "./etcd/store.js";

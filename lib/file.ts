@@ -1,1 +1,1 @@
-export * from "./file/store.js";
+export { FileStore, type FileStoreOptions } from "./file/store.js";

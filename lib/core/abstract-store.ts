@@ -33,12 +33,13 @@ import { assertSession, originOf, withoutListedId } from "./save/session-objects
 import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
 import { WriteIds } from "./save/write-ids.js";
 import { WriteQueue } from "./save/write-queue.js";
-import type { Peeked, StoreInternals } from "./store-internals.js";
+import { SessionRecords } from "./session-records.js";
+import type { Peeked, RecordInternals, StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
 import { Toucher } from "./touch.js";
 import { exportSessions, importKeyOf, importSession, storedSids } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
-import type { UserIds } from "./users/user-ids.js";
+import { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
 
 /** The options of `destroyByUser`. */
@@ -212,15 +213,7 @@ export abstract class AbstractStore extends Store {
   override clear(callback: Callback<void>): void;
   override clear(options?: CallOptions): Promise<void>;
   override clear(last?: CallOptions | Callback<void>): unknown {
-    return this.#calls.runListing("clear", last, async operation => {
-      for await (const page of this.#listings.pages(operation)) {
-        const keys = page.flatMap(({ key, record }) =>
-          record !== UNREADABLE && isTombstone(record) ? [] : [key],
-        );
-        const removed = guard(() => this._removeAll(keys, this.#removal(), operation));
-        await operation.withTimeout(Promise.resolve(removed));
-      }
-    });
+    return this.#calls.runListing("clear", last, operation => this.#clear(operation));
   }
 
   /** The live sessions as `[sid, session]`, page by page, in bounded memory. */
@@ -441,6 +434,17 @@ export abstract class AbstractStore extends Store {
     return listedKey === undefined ? removed : chain(removed, () => remove(listedKey));
   }
 
+  async #clear(operation: Operation, onPage?: (removed: number) => void): Promise<void> {
+    for await (const page of this.#listings.pages(operation)) {
+      const keys = page.flatMap(({ key, record }) =>
+        record !== UNREADABLE && isTombstone(record) ? [] : [key],
+      );
+      const removed = guard(() => this._removeAll(keys, this.#removal(), operation));
+      await operation.withTimeout(Promise.resolve(removed));
+      onPage?.(keys.length);
+    }
+  }
+
   #removal(): Removal {
     const id = this.#parts.ids.nextRemoval();
     const tombstone = tombstoneOf(id, this.#settings.now());
@@ -530,6 +534,23 @@ export abstract class AbstractStore extends Store {
         const [form] = this.#settings.users?.ofArgument(user) ?? [];
         return form !== undefined && this.#settings.users?.ofSession(session)?.[0] === form;
       },
+      records: this.#records(run),
+    };
+  }
+
+  #records(run: <T>(work: (operation: Operation) => Awaitable<T>) => Promise<T>): RecordInternals {
+    const records = new SessionRecords(this.#parts, this.#keys, this.#listings);
+    const { hashing, encryption } = this.#settings;
+    return {
+      keepsUsers: this.#settings.users !== undefined,
+      all: signal => records.pages(this.#calls.operation(signal), () => this.#calls.assertOpen()),
+      find: sid => run(operation => records.find(sid, operation)),
+      sidOf: record => records.sidOf(record),
+      decode: record => records.decode(record),
+      remove: record => run(operation => records.remove(record, operation)),
+      formsOfUser: user => new UserIds(() => undefined, hashing, encryption).ofArgument(user),
+      clear: async (signal, onPage) =>
+        await this.#calls.track(this.#clear(this.#calls.operation(signal), onPage)),
     };
   }
 

@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import type { Outcome } from "./diagnostics.js";
+import type { SessionRecord } from "./session-records.js";
 import type { ImportOutcome, IncomingSession, UnreadableRecord } from "./transfer.js";
 
 /** What is stored under a sid, for code that must tell a session that was never there from one that was destroyed. */
@@ -43,4 +44,25 @@ export interface StoreInternals {
   now(): number;
   /** Whether the option `user` gives this user for a session. @throws TypeError for what is no user */
   isUserOf(session: SessionData, user: unknown): boolean;
+  /** What the backend has of the sessions, without decoding them. */
+  readonly records: RecordInternals;
+}
+
+/** What the command line does with records. */
+export interface RecordInternals {
+  /** Whether the store has the option `user`. */
+  readonly keepsUsers: boolean;
+  /** Page by page, tombstones and what cannot be read included. */
+  all(signal?: AbortSignal): AsyncGenerator<SessionRecord[], void, undefined>;
+  /** Of a sid, or of an id that listings show in its place. */
+  find(sid: string): Promise<SessionRecord | undefined>;
+  /** The sid as listings show it. */
+  sidOf(record: SessionRecord): string | undefined;
+  decode(record: SessionRecord): Promise<SessionData | null>;
+  /** Destroys the session unless it was used since. Resolves with whether it was destroyed. */
+  remove(record: SessionRecord): Promise<boolean>;
+  /** What records may have for a user, also without the option `user`. @throws TypeError for what is no user */
+  formsOfUser(user: string): readonly string[];
+  /** As `clear()`. @param onPage - called with the number of records removed since the last call */
+  clear(signal: AbortSignal | undefined, onPage: (removed: number) => void): Promise<void>;
 }

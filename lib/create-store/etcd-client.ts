@@ -23,6 +23,8 @@ const SIGN_IN_MS = 1000;
 export class LazyEtcdClient {
   readonly kv = lazyService(async () => (await this.#open()).kv);
   readonly leaseClient = lazyService(async () => (await this.#open()).leaseClient);
+  /** For the command line. */
+  readonly maintenance = lazyService(async () => (await this.#open()).maintenance);
   readonly #etcd3 = loadEtcd3();
   readonly #connection: EtcdConnection;
   #opening: Promise<Etcd3> | undefined;
@@ -31,6 +33,12 @@ export class LazyEtcdClient {
   /** @throws Error if etcd3 is not installed */
   constructor(connection: EtcdConnection) {
     this.#connection = connection;
+  }
+
+  /** For the command line: where the cluster is, without who signs in. */
+  get place(): Pick<EtcdConnection, "hosts" | "files"> {
+    const { hosts, files } = this.#connection;
+    return { hosts, files };
   }
 
   async close(): Promise<void> {

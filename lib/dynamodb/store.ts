@@ -56,6 +56,9 @@ const WRITE_WORKERS = 4;
 type WriteCommand = PutCommand | UpdateCommand | TransactWriteCommand;
 type TransactItem = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 
+/** For the package's own code. */
+export let tableOf: (store: DynamoDBStore) => Table;
+
 /**
  * Sessions in DynamoDB: one item for each session, deleted by DynamoDB's TTL.
  *
@@ -77,6 +80,10 @@ export class DynamoDBStore extends AbstractStore {
   readonly #users: UserItems;
   readonly #isConsistent: boolean;
   readonly #compress: boolean;
+
+  static {
+    tableOf = store => store.#table;
+  }
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: DynamoDBStoreOptions) {

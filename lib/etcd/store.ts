@@ -57,6 +57,9 @@ const CLEANUP_TIMEOUT_MS = 10_000;
  */
 const FULL_MS = 10_000;
 
+/** For the package's own code. */
+export let clientOf: (store: EtcdStore) => EtcdStoreOptions["client"];
+
 /**
  * Sessions in etcd: one key each, deleted by shared leases.
  *
@@ -76,6 +79,10 @@ export class EtcdStore extends AbstractStore {
   #entriesAdded = 0;
   /** Until when the database is taken to be full, on the clock of `performance.now()`. */
   #fullUntil = 0;
+
+  static {
+    clientOf = store => store.#client;
+  }
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: EtcdStoreOptions) {

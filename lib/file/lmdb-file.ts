@@ -43,6 +43,21 @@ export interface StoredText {
   readonly version: number;
 }
 
+/** What lmdb-js returns, whose types do not say it. */
+interface LmdbStats {
+  readonly pageSize: number;
+  readonly mapSize: number;
+  readonly lastPageNumber: number;
+  readonly maxReaders: number;
+  readonly lastTxnId: number;
+}
+
+/** What {@link LmdbFile.status} returns. */
+export interface LmdbStatus extends LmdbStats {
+  /** A line for each reader, as LMDB prints them. */
+  readonly readerList: string;
+}
+
 /** Files of this process by path, also those that are being opened. All stores of a path share one. */
 const opened = new Map<string, Promise<LmdbFile>>();
 
@@ -208,6 +223,12 @@ export class LmdbFile {
   clearStaleReaders(): void {
     this.#assertOpen();
     this.#root.readerCheck();
+  }
+
+  /** What LMDB says of the file: its pages, and the readers that have a place in its lock file. */
+  status(): LmdbStatus {
+    this.#beginRead();
+    return { ...(this.#root.getStats() as LmdbStats), readerList: this.#root.readerList() };
   }
 
   /** Closes the file when the last store that opened it has released it, after the writes in flight. */

@@ -51,6 +51,9 @@ interface Replacement {
   readonly entry?: UserEntry | undefined;
 }
 
+/** For the package's own code. */
+export let fileOf: (store: FileStore) => Awaitable<LmdbFile>;
+
 /**
  * Sessions in an LMDB file: for development, and for one server with as many processes as it has. A write is
  * acknowledged when it is on disk.
@@ -64,6 +67,10 @@ export class FileStore extends AbstractStore {
   readonly #cleanup: CleanupTimer;
   #file: LmdbFile | undefined;
   #opening: Promise<LmdbFile> | undefined;
+
+  static {
+    fileOf = store => store.#open();
+  }
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: FileStoreOptions) {
