@@ -17,8 +17,8 @@ module.exports = {
     "^express-session-stores/(?!package)(.*)$": "<rootDir>/lib/$1.ts",
     "^(\\.{1,2}/.*)\\.js$": "$1",
   },
-  globalSetup: "./__tests__/helpers/start-engines.ts",
-  globalTeardown: "./__tests__/helpers/stop-engines.ts",
+  globalSetup: "./__tests__/helpers/engines/start-engines.ts",
+  globalTeardown: "./__tests__/helpers/engines/stop-engines.ts",
   testTimeout: 90_000,
   // Node.js 20 can spin for ever when it closes the handles that are left at its end (CleanupHandles). This ends without.
   forceExit: true,

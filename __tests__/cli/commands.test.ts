@@ -13,7 +13,7 @@ import {
   seeded,
   sidsIn,
   useFolder,
-} from "../helpers/cli.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const sids = Object.keys(seeded);

@@ -16,7 +16,7 @@ import {
   start,
   startOnTerminal,
   useFolder,
-} from "../helpers/cli.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const NOTHING = {

@@ -5,6 +5,7 @@ import { DeleteTableCommand } from "@aws-sdk/client-dynamodb";
 import { Etcd3 } from "etcd3";
 import { checkClock } from "../../lib/cli/doctor/check.js";
 import { createStore } from "../../lib/index.js";
+import { dynamodbClient, startEtcd } from "../helpers/engines/engines.js";
 import {
   type CliResult,
   cli,
@@ -15,8 +16,7 @@ import {
   jsonLines,
   seed,
   useFolder,
-} from "../helpers/cli.js";
-import { dynamodbClient, startEtcd } from "../helpers/engines.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 

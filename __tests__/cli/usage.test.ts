@@ -4,7 +4,15 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digest } from "../../lib/core/hashed-ids.js";
 import { createStore } from "../../lib/index.js";
-import { cli, fileBackend, jsonLines, PROGRAM, seed, startOnTerminal, useFolder } from "../helpers/cli.js";
+import {
+  cli,
+  fileBackend,
+  jsonLines,
+  PROGRAM,
+  seed,
+  startOnTerminal,
+  useFolder,
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const dist = join(__dirname, "../../dist");

@@ -4,7 +4,7 @@ import { Clock } from "../../lib/conformance/clock.js";
 import { eventsOf } from "../../lib/conformance/observe.js";
 import { find, load, plain, requestSession } from "../../lib/conformance/sessions.js";
 import { type Operation, type RecordWrite, StoreError, type StoreOptions } from "../../lib/index.js";
-import { never, ScriptedStore } from "../helpers/scripted-store.js";
+import { never, ScriptedStore } from "../helpers/stores/scripted-store.js";
 
 const open = (options: StoreOptions = {}) => new ScriptedStore(options);
 

@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { Clock } from "../../lib/conformance/clock.js";
 import { find, load, plain, type RequestSession, setMaxAge } from "../../lib/conformance/sessions.js";
 import type { OperationMessage, StoredRecord, StoreOptions, WriteResult } from "../../lib/index.js";
-import { never, ScriptedStore } from "../helpers/scripted-store.js";
+import { never, ScriptedStore } from "../helpers/stores/scripted-store.js";
 
 const TTL = 600;
 const KEY = "sess:sid";

@@ -1,7 +1,7 @@
 import { find, load, plain, sids, stored } from "../../lib/conformance/sessions.js";
 import type { EtcdStore } from "../../lib/etcd/store.js";
-import { performTwice } from "../helpers/counting.js";
-import { etcdClient } from "../helpers/engines.js";
+import { etcdClient } from "../helpers/engines/engines.js";
+import { performTwice } from "../helpers/stores/counting.js";
 import { down, forEach, useEtcd } from "./harness.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;

@@ -22,9 +22,9 @@ import {
   type SessionReader,
   type Stage,
 } from "../../lib/migrate.js";
-import { Browser, createApp } from "../helpers/app.js";
-import { dynamodbClient } from "../helpers/engines.js";
-import { createDynamoDBStore } from "../helpers/old-stores.js";
+import { Browser, createApp } from "../helpers/apps/app.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
+import { createDynamoDBStore } from "../helpers/migration/old-stores.js";
 
 const COOKIE = { maxAge: 600_000 };
 const VISITORS = 40;

@@ -7,9 +7,9 @@ import { devicesOf, userOf } from "../../lib/conformance/user-sessions.js";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import { EtcdStore } from "../../lib/etcd/store.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import { type Request, type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "../helpers/counting.js";
-import { dynamodbClient, etcdClient } from "../helpers/engines.js";
-import { figure } from "../helpers/figures.js";
+import { dynamodbClient, etcdClient } from "../helpers/engines/engines.js";
+import { figure } from "../helpers/measures/figures.js";
+import { type Request, type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "../helpers/stores/counting.js";
 
 const TTL_SECONDS = 14 * 24 * 60 * 60;
 const USERS_SESSIONS = [1, 10, 100];
