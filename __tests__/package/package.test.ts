@@ -1,29 +1,13 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { dirname, join, sep } from "node:path";
+import { cp, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { promisify } from "node:util";
 import { etcdEndpoints } from "../helpers/engines/engines.js";
+import { dependencies, filesIn, manifest, name, root, run, usePackage } from "../helpers/package/packed.js";
 
-/*
- * The package as its users get it: packed from `dist` as it is (`npm test` builds it before), unpacked into projects
- * that have nothing else than what the test says, and loaded there by processes of their own.
- */
-
-const run = promisify(execFile);
-
-const root = join(__dirname, "../..");
-const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-const name: string = manifest.name;
-const dependencies = Object.keys(manifest.dependencies ?? {});
 const peers = Object.keys(manifest.peerDependencies);
-const optionalPeers = Object.keys(manifest.peerDependenciesMeta);
-const typePackages = ["@types/express", "@types/express-session", "@types/node"];
 
 /** What each subpath has to export, besides types. */
 const exported: Record<string, string[]> = {
@@ -61,71 +45,7 @@ const exported: Record<string, string[]> = {
 };
 const subpaths = Object.keys(exported);
 
-let temp: string;
-let unpacked: string;
-/** Relative to the package, with slashes. */
-let files: string[];
-
-/** The dependencies, and not one of the optional peers. */
-let bare: string;
-/** All peers, their types, and what the examples need. */
-let full: string;
-
-beforeAll(async () => {
-  temp = await realpath(await mkdtemp(join(tmpdir(), "express-session-stores-test-")));
-  // `npm publish --dry-run` runs the tests too, with its options in the environment.
-  await run("npm", ["pack", "--ignore-scripts", "--dry-run=false", "--pack-destination", temp], {
-    cwd: root,
-  });
-  const [tarball] = await readdir(temp);
-  await run("tar", ["-xzf", tarball as string], { cwd: temp });
-  unpacked = join(temp, "package");
-  files = await filesIn(unpacked);
-  bare = await createProject("bare", []);
-  full = await createProject("full", [...optionalPeers, ...typePackages, "express", "prom-client"]);
-});
-afterAll(() => rm(temp, { recursive: true }));
-
-/** A project with the package, what it cannot do without, and `more` packages. */
-async function createProject(title: string, more: string[]): Promise<string> {
-  const folder = join(temp, title);
-  const modules = join(folder, "node_modules");
-  await cp(unpacked, join(modules, name), { recursive: true });
-  for (const installed of new Set([...dependencies, "express-session", ...more])) {
-    await mkdir(dirname(join(modules, installed)), { recursive: true });
-    await symlink(join(root, "node_modules", installed), join(modules, installed));
-  }
-  return folder;
-}
-
-/** Node and TypeScript look for packages in the folders above too, where they would find what is to be missing. */
-function assertNothingAbove(): void {
-  for (const peer of optionalPeers) {
-    for (const modules of createRequire(join(bare, "/")).resolve.paths(peer) ?? []) {
-      if (!existsSync(join(modules, peer))) continue;
-      throw new Error(`${peer} is in ${modules}: set TMPDIR to a folder that has no packages above it`);
-    }
-  }
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  return entries
-    .filter(entry => entry.isFile())
-    .map(entry => join(entry.parentPath, entry.name).slice(folder.length + 1))
-    .map(path => path.split(sep).join("/"))
-    .sort();
-}
-
-/** Every JavaScript and declaration file of the package, as [path, text]. */
-async function sources(ending: string): Promise<[path: string, text: string][]> {
-  const paths = files.filter(path => path.endsWith(ending));
-  return await Promise.all(
-    paths.map(
-      async (path): Promise<[string, string]> => [path, await readFile(join(unpacked, path), "utf8")],
-    ),
-  );
-}
+const packed = usePackage();
 
 /** Runs code in a project, and returns what it prints. It has to end by itself. */
 async function node(folder: string, code: string, type: "commonjs" | "module" = "commonjs"): Promise<string> {
@@ -143,7 +63,7 @@ describe("the tarball", () => {
     const pages = (await filesIn(join(root, "docs"))).map(path => `docs/${path}`);
     const others = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "package.json"];
     const bench = ["bench/README.md", "bench/chart.svg"];
-    expect(files).toEqual([...others, ...bench, ...pages, ...built].sort());
+    expect(packed.files).toEqual([...others, ...bench, ...pages, ...built].sort());
   });
 
   it("has every file that package.json names", () => {
@@ -151,7 +71,7 @@ describe("the tarball", () => {
       .flatMap(target => (typeof target === "string" ? target : Object.values(target)))
       .concat(manifest.main, manifest.types);
     expect(targets.length).toBeGreaterThan(2 * subpaths.length);
-    expect(files).toEqual(expect.arrayContaining(targets.map(target => target.slice("./".length))));
+    expect(packed.files).toEqual(expect.arrayContaining(targets.map(target => target.slice("./".length))));
   });
 
   it("names the declarations of each subpath a second time, for TypeScript that does not know exports", () => {
@@ -163,12 +83,12 @@ describe("the tarball", () => {
   });
 
   it("has a changelog that begins with its version, or with what is not released yet", async () => {
-    const [, first] = (await readFile(join(unpacked, "CHANGELOG.md"), "utf8")).match(/^## \[(.*?)\]/m) ?? [];
+    const [, first] = (await packed.read("CHANGELOG.md")).match(/^## \[(.*?)\]/m) ?? [];
     expect(["Unreleased", manifest.version]).toContain(first);
   });
 
   it("refers to no source maps, prints nothing, and reads no environment variables but those that a URL names", async () => {
-    for (const [path, text] of await sources(".js")) {
+    for (const [path, text] of await packed.sources(".js")) {
       expect([path, text.match(/sourceMappingURL|console\./)]).toEqual([path, null]);
       // A program may.
       if (path.startsWith("dist/cli/")) continue;
@@ -182,7 +102,7 @@ describe("the tarball", () => {
   it("needs no package that it does not name as a dependency or a peer", async () => {
     const known = new Set([...dependencies, ...peers]);
     const imports = /\b(?:require|import)\("([^"]+)"\)|\bfrom "([^"]+)"/g;
-    for (const [path, text] of [...(await sources(".js")), ...(await sources(".d.ts"))]) {
+    for (const [path, text] of [...(await packed.sources(".js")), ...(await packed.sources(".d.ts"))]) {
       // What stands in a comment is an example.
       for (const [, required, from] of text.replace(/\/\*.*?\*\//gs, "").matchAll(imports)) {
         const specifier = (required ?? from) as string;
@@ -198,7 +118,7 @@ describe("with everything installed", () => {
     const code = `
       const names = ${JSON.stringify(subpaths)};
       console.log(JSON.stringify(Object.fromEntries(names.map(name => [name, Object.keys(require(name)).sort()]))));`;
-    expect(JSON.parse(await node(full, code))).toEqual(exported);
+    expect(JSON.parse(await node(packed.full, code))).toEqual(exported);
   });
 
   it("is imported by these names, and is the same as by require", async () => {
@@ -214,7 +134,7 @@ describe("with everything installed", () => {
       ${checks.flat().join("\n")}
       assert.ok(new MemoryStore() instanceof AbstractStore);
       console.log("the same");`;
-    expect(await node(full, code, "module")).toBe("the same\n");
+    expect(await node(packed.full, code, "module")).toBe("the same\n");
   });
 
   it("does nothing when it is loaded: a process that does only that ends at once", async () => {
@@ -222,7 +142,7 @@ describe("with everything installed", () => {
       for (const name of ${JSON.stringify(subpaths)}) require(name);
       const loaded = performance.now();
       process.on("exit", () => console.log(performance.now() - loaded));`;
-    expect(Number(await node(full, code))).toBeLessThan(5000);
+    expect(Number(await node(packed.full, code))).toBeLessThan(5000);
   });
 
   it("has a program, whose packages nothing else loads", async () => {
@@ -230,11 +150,11 @@ describe("with everything installed", () => {
       for (const name of ${JSON.stringify(subpaths)}) require(name);
       const loaded = Object.keys(require.cache).filter(path => /commander|cli-progress|dist.cli/.test(path));
       console.log(JSON.stringify(loaded));`;
-    expect(await node(full, code)).toBe("[]\n");
-    const program = join(full, "node_modules", name, manifest.bin[name]);
+    expect(await node(packed.full, code)).toBe("[]\n");
+    const program = join(packed.full, "node_modules", name, manifest.bin[name]);
     expect((await readFile(program, "utf8")).split("\n")[0]).toBe("#!/usr/bin/env node");
     const { stdout: pinged } = await run(process.execPath, [program, "ping", "--store", "memory:"], {
-      cwd: full,
+      cwd: packed.full,
     });
     expect(pinged).toMatch(/^ok, [\d.]+ ms\n$/);
   });
@@ -245,7 +165,7 @@ describe("with everything installed", () => {
       console.log(require("${name}/package.json").version);
       console.log(codeOf("internal/keys"), codeOf("dist/index.js"), codeOf("lib/index.ts"));`;
     const notExported = "ERR_PACKAGE_PATH_NOT_EXPORTED";
-    expect(await node(full, code)).toBe(
+    expect(await node(packed.full, code)).toBe(
       `${manifest.version}\n${notExported} ${notExported} ${notExported}\n`,
     );
   });
@@ -257,21 +177,21 @@ describe("without the optional peers", () => {
     ["dynamodb", ["@aws-sdk/client-dynamodb", "@aws-sdk/lib-dynamodb"]],
   ];
 
-  beforeAll(assertNothingAbove);
+  beforeAll(() => packed.assertNothingAbove());
 
   it("loads all that needs none of them", async () => {
     const some = subpaths.filter(path => needy.every(([subpath]) => path !== `${name}/${subpath}`));
     expect(some).toHaveLength(subpaths.length - needy.length);
     const required = some.map(path => `require("${path}");`).join("\n");
-    expect(await node(bare, `${required}\nconsole.log("loaded")`)).toBe("loaded\n");
+    expect(await node(packed.bare, `${required}\nconsole.log("loaded")`)).toBe("loaded\n");
     const imported = some.map(path => `import "${path}";`).join("\n");
-    expect(await node(bare, `${imported}\nconsole.log("loaded")`, "module")).toBe("loaded\n");
+    expect(await node(packed.bare, `${imported}\nconsole.log("loaded")`, "module")).toBe("loaded\n");
   });
 
   describe.each(needy)("./%s", (subpath, needs) => {
     it.each(needs)("says how to install %s, by require and by import", async missing => {
       const others = needs.filter(other => other !== missing);
-      const project = await createProject(`without-${missing.replace("/", "-")}`, others);
+      const project = await packed.createProject(`without-${missing.replace("/", "-")}`, others);
       const path = `${name}/${subpath}`;
       const message = `${path} needs the package ${missing}, which is not installed: npm install ${missing}\n`;
       const required = `try { require("${path}"); } catch (error) { console.log(error.message); }`;
@@ -290,7 +210,7 @@ describe("without the optional peers", () => {
       const { createStore } = require("${name}");
       createStore("memory:");
       try { createStore("${url}"); } catch (error) { console.log(error.message); }`;
-    expect(await node(bare, code)).toBe(
+    expect(await node(packed.bare, code)).toBe(
       `${name}/${subpath} needs the package ${missing}, which is not installed: npm install ${missing}\n`,
     );
   });
@@ -299,15 +219,15 @@ describe("without the optional peers", () => {
     const code = `
       const { EtcdStore } = require("${name}/etcd");
       try { new EtcdStore({}); } catch (error) { console.log(error.name, error.message); }`;
-    expect(await node(bare, code)).toMatch(
+    expect(await node(packed.bare, code)).toMatch(
       /^TypeError Expected `client` to be .*package `etcd3` \(npm install etcd3\).*undefined/,
     );
   });
 
   it("runs its program, which says what to install", async () => {
-    const program = join(bare, "node_modules", name, manifest.bin[name]);
+    const program = join(packed.bare, "node_modules", name, manifest.bin[name]);
     const error = await run(process.execPath, [program, "ping", "--store", "etcd://127.0.0.1"], {
-      cwd: bare,
+      cwd: packed.bare,
     }).catch(failed => failed);
     expect([error.code, error.stderr]).toEqual([
       1,
@@ -328,7 +248,7 @@ describe("a process whose store is not closed", () => {
         await store.destroy("sid");
         ${closeClient}
       })();`;
-    expect(await node(full, code)).toBe("Ada\n");
+    expect(await node(packed.full, code)).toBe("Ada\n");
   }
 
   it("ends by itself with the memory store", async () => {
@@ -368,9 +288,9 @@ describe("the small examples", () => {
 
   /** Starts an example as a user would; returns its address when it listens. */
   async function start(example: string): Promise<string> {
-    await cp(join(root, "examples", example), join(full, example), { recursive: true });
+    await cp(join(root, "examples", example), join(packed.full, example), { recursive: true });
     server = spawn(process.execPath, [join(example, "app.js")], {
-      cwd: full,
+      cwd: packed.full,
       env: { ...process.env, PORT: "0", DYNAMODB_ENDPOINT: process.env.DYNALITE_ENDPOINT },
     });
     let errors = "";
@@ -405,139 +325,5 @@ describe("the small examples", () => {
       '{store="MemoryStore",operation="get",outcome="found"} 1',
       '{store="MemoryStore",operation="set",outcome="written"} 2',
     ]);
-  });
-});
-
-describe("the declarations", () => {
-  const strict = {
-    target: "es2022",
-    lib: ["es2022"],
-    types: ["node"],
-    noEmit: true,
-    strict: true,
-    noUncheckedIndexedAccess: true,
-    exactOptionalPropertyTypes: true,
-    noPropertyAccessFromIndexSignature: true,
-    // Ours and everybody's.
-    skipLibCheck: false,
-  };
-
-  const useOfAll = `
-    import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-    import { Etcd3 } from "etcd3";
-    import { AbstractStore, type ConflictEvent, createStore, StoreError, type StoreOptions } from "${name}";
-    import { type ConformanceOptions, storeConformance } from "${name}/conformance";
-    import { DynamoDBStore, type DynamoDBStoreOptions } from "${name}/dynamodb";
-    import { EtcdStore, type EtcdStoreOptions } from "${name}/etcd";
-    import { FileStore, type FileStoreOptions } from "${name}/file";
-    import { MemoryStore, type MemoryStoreOptions } from "${name}/memory";
-
-    declare module "express-session" {
-      interface SessionData { user?: { name: string } }
-    }
-
-    const shared: StoreOptions = { prefix: "app:", ttl: session => (session.user ? 3600 : 60) };
-    const dynamodb: DynamoDBStoreOptions = { ...shared, client: new DynamoDBClient(), attributes: { id: "pk" } };
-    const etcd: EtcdStoreOptions = { ...shared, client: new Etcd3() };
-    const file: FileStoreOptions = { ...shared, path: "sessions.lmdb" };
-    const memory: MemoryStoreOptions = { ...shared, max: 1000 };
-    const stores: AbstractStore[] = [
-      new DynamoDBStore(dynamodb), new EtcdStore(etcd), new FileStore(file), new MemoryStore(memory),
-      createStore(process.env["SESSION_STORE"], shared),
-    ];
-    export const handlers = stores.map(store => session({ store, secret: "secret" }));
-
-    export async function nameOf(store: AbstractStore, sid: string): Promise<string | undefined> {
-      store.on("conflict", ({ reason, keys }: ConflictEvent) => [reason, keys.length]);
-      try {
-        for await (const [id, { user }] of store.entries()) if (id === sid) return user?.name;
-        return (await store.get(sid, { signal: AbortSignal.timeout(100) }))?.user?.name;
-      } catch (error) {
-        return error instanceof StoreError ? error.code : undefined;
-      }
-    }
-
-    export function define(options: Pick<ConformanceOptions, "describe" | "it">): void {
-      storeConformance({ ...options, createStore: shared => new MemoryStore(shared) });
-    }`;
-
-  const useOfSome = `
-    import { AbstractStore } from "${name}";
-    import { storeConformance } from "${name}/conformance";
-    import { FileStore } from "${name}/file";
-    import { MemoryStore } from "${name}/memory";
-    export const stores: AbstractStore[] = [new MemoryStore(), new FileStore({ path: "sessions.lmdb" })];
-    export const handlers = stores.map(store => session({ store, secret: "secret" }));
-    export { storeConformance };`;
-
-  const importsOfSession = {
-    cts: 'import session = require("express-session");',
-    mts: 'import session from "express-session";',
-  };
-
-  /** Compiles a program as a CommonJS module, as an ES module, or both; returns what the compiler says. */
-  async function compile(
-    project: string,
-    program: string,
-    options: object,
-    kinds: (keyof typeof importsOfSession)[] = ["cts", "mts"],
-    compiler = join(root, "node_modules/typescript/bin/tsc"),
-  ): Promise<string> {
-    const folder = await mkdtemp(join(project, "consumer-"));
-    for (const kind of kinds) {
-      await writeFile(join(folder, `index.${kind}`), `${importsOfSession[kind]}\n${program}`);
-    }
-    const config = { compilerOptions: { ...strict, ...options }, files: kinds.map(kind => `index.${kind}`) };
-    await writeFile(join(folder, "tsconfig.json"), JSON.stringify(config));
-    return await run(process.execPath, [compiler, "-p", "."], { cwd: folder }).then(
-      ({ stdout }) => stdout,
-      ({ stdout }) => stdout,
-    );
-  }
-
-  it.each(["node16", "nodenext"])(
-    "compile from CommonJS and from ES modules with module %s",
-    async module => {
-      expect(await compile(full, useOfAll, { module })).toBe("");
-    },
-  );
-
-  it("compile for bundlers", async () => {
-    expect(await compile(full, useOfAll, { module: "esnext", moduleResolution: "bundler" }, ["mts"])).toBe(
-      "",
-    );
-  });
-
-  it("compile with moduleResolution node10, which the compiler of this test does not know any more", async () => {
-    // The one that checks the package in `npm run check`.
-    const cli = createRequire(require.resolve("@arethetypeswrong/cli/package.json"));
-    const compiler = createRequire(cli.resolve("@arethetypeswrong/core")).resolve("typescript/bin/tsc");
-    // Not checked: declarations of packages that do not know node10 themselves.
-    const options = { module: "commonjs", moduleResolution: "node10", skipLibCheck: true };
-    expect(await compile(full, useOfAll, options, ["cts"], compiler)).toBe("");
-    const mistake = `
-      import { MemoryStore } from "${name}/memory";
-      session({ store: new MemoryStore({ maximum: 1000 }), secret: "secret" });`;
-    expect(await compile(full, mistake, options, ["cts"], compiler)).toMatch(/TS2353: .*'maximum'/);
-  });
-
-  it("do not need the optional peers of stores that are not used, nor lmdb for the file store", async () => {
-    assertNothingAbove();
-    const project = await createProject("some", typePackages);
-    expect(await compile(project, useOfSome, { module: "nodenext" })).toBe("");
-  });
-
-  it("are looked at: a wrong option does not compile", async () => {
-    const mistake = `
-      import { MemoryStore } from "${name}/memory";
-      session({ store: new MemoryStore({ maximum: 1000 }), secret: "secret" });`;
-    expect(await compile(full, mistake, { module: "nodenext" })).toMatch(/TS2353: .*'maximum'/);
-  });
-
-  it("do not need esModuleInterop, which the compiler of this test cannot switch off any more", async () => {
-    for (const [path, text] of await sources(".d.ts")) {
-      // A default import of a CommonJS module is what would need it.
-      expect([path, text.match(/^import (type )?[\w$]+( from|,)/m)]).toEqual([path, null]);
-    }
   });
 });
