@@ -89,7 +89,7 @@ describe("wrong usage", () => {
     [["ping", "-s", "memory:?maximum=1"], /Unknown parameter `maximum`/],
     [["ping", "-s", "memory:?max=one"], /Expected `max` to be a number/],
     [["ping", "-s", "./missing.js"], /The module `\.\/missing\.js` of `--store` does not exist/],
-  ])("%j", async (args, message) => {
+  ])("is rejected with exit code 2 and what is wrong: %j", async (args, message) => {
     const { code, stdout, stderr } = await cli(args, { cwd: folder() });
     expect([code, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(message);

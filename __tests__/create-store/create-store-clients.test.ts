@@ -137,7 +137,7 @@ describe("a process", () => {
 });
 
 it.each(["DYNALITE_ENDPOINT", "DYNAMODB_ENDPOINT"])(
-  "keeps sessions in the table of its URL: %s",
+  "a store keeps sessions in the table of its URL: %s",
   async variable => {
     const table = `test-${randomUUID()}`;
     const store = open(`${dynamodbUrl(variable, table)}&compression=deflate&prefix=shop:`) as DynamoDBStore;
@@ -149,7 +149,7 @@ it.each(["DYNALITE_ENDPOINT", "DYNAMODB_ENDPOINT"])(
   },
 );
 
-it("leaves clients open that others have made", async () => {
+it("a store leaves clients open that others have made", async () => {
   const [dynamodb, etcd] = [dynaliteClient(), etcdClient()];
   const prefix = `${randomUUID()}:`;
   try {

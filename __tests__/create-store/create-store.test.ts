@@ -66,7 +66,7 @@ describe("the store of a URL", () => {
     ["dynamodb://eu-west-1", DynamoDBStore],
     ["etcd://127.0.0.1", EtcdStore],
     ["etcds://etcd-0,etcd-1:2379/", EtcdStore],
-  ])("of %s", async (url, Store) => {
+  ])("is of the class that the scheme names: %s", async (url, Store) => {
     const store = createStore(url);
     expect(store).toBeInstanceOf(Store);
     expect(store).toBeInstanceOf(AbstractStore);
@@ -367,7 +367,7 @@ describe("a URL that is wrong", () => {
   });
 });
 
-it("never shows a password, encoded or not, in an error or in the store", () => {
+it("createStore never shows a password, encoded or not, in an error or in the store", () => {
   const password = fc.string({
     unit: fc.constantFrom(..."aZ9@:/?#%&=,[] +.-\\~\n\u00e4"),
     minLength: 1,

@@ -291,7 +291,7 @@ describe("several processes", () => {
   });
 });
 
-it("does not keep its process alive, closed or not", async () => {
+it("a store does not keep its process alive, closed or not", async () => {
   const script = `
     const { FileStore } = require("express-session-stores/file");
     new FileStore({ path: ${JSON.stringify(sessionFile.path)} }).set("sid", { cookie: {} }).then(() => console.log("saved"));`;

@@ -49,7 +49,7 @@ describe("options", () => {
     ["max", [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "10", null]],
     ["maxBytes", [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "10", null]],
     ["cleanupInterval", [-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, "10", null]],
-  ])("refuses a bad `%s` with a TypeError", (name, values) => {
+  ])("are rejected with a TypeError if they have a bad `%s`", (name, values) => {
     for (const value of values) {
       const create = () => new MemoryStore({ [name]: value } as MemoryStoreOptions);
       expect(create).toThrow(TypeError);
@@ -57,7 +57,7 @@ describe("options", () => {
     }
   });
 
-  it("needs none", async () => {
+  it("may all be left out", async () => {
     const store = new MemoryStore();
     expect(store.prefix).toBe("sess:");
     await store.set("sid", plain());
@@ -65,7 +65,7 @@ describe("options", () => {
     await store.close();
   });
 
-  it("has a touchAfter of 0, since a touch costs nothing here", async () => {
+  it("have a touchAfter of 0 by default, since a touch costs nothing here", async () => {
     const clock = new Clock();
     const store = new MemoryStore({ now: clock.now });
     await store.set("sid", lasting(600, clock));
