@@ -19,7 +19,6 @@ module.exports = {
   },
   // The command line and the conformance suite run in processes of their own, or as tests.
   collectCoverageFrom: ["lib/**/*.ts", "!lib/cli/**", "!lib/cli.ts"],
-  coverageProvider: "v8",
   coverageReporters: ["text-summary"],
   globalSetup: "./__tests__/helpers/start-engines.ts",
   globalTeardown: "./__tests__/helpers/stop-engines.ts",
