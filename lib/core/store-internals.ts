@@ -65,7 +65,7 @@ export interface StoreInternals {
 }
 
 /** What the command line does with records. */
-export interface RecordInternals {
+interface RecordInternals {
   /** Whether the store has the option `user`. */
   readonly keepsUsers: boolean;
   /** Page by page, tombstones and what cannot be read included. */
