@@ -74,6 +74,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
     from.on("error", () => {});
     assertExists(from);
   }
+  const filter = filterOfCopy(from, options);
   const to = await openStore(options.to, "--to");
   opened.push(to);
   to.on("error", () => {});
@@ -94,7 +95,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
       rate,
       dryRun,
       verify,
-      filter: filterOfCopy(from, options),
+      filter,
       signal,
       onProgress(latest) {
         progress.add(latest.seen - counts.seen);
