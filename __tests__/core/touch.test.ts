@@ -1,7 +1,14 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setImmediate as turn } from "node:timers/promises";
 import { Clock } from "../../lib/conformance/clock.js";
-import { find, load, plain, type RequestSession, setMaxAge } from "../../lib/conformance/sessions.js";
+import {
+  find,
+  lasting,
+  load,
+  plain,
+  type RequestSession,
+  setMaxAge,
+} from "../../lib/conformance/sessions.js";
 import type { OperationMessage, StoredRecord, StoreOptions, WriteResult } from "../../lib/index.js";
 import { never, ScriptedStore } from "../helpers/stores/scripted-store.js";
 
@@ -309,6 +316,24 @@ describe("a touch", () => {
     expect(await find(store, "sid")).toMatchObject({ views: 1, theirs: 1, cookie: { originalMaxAge: 5000 } });
     clock.advance(5);
     expect(await store.get("sid")).toBeNull();
+  });
+
+  it("of a cookie that has lost a millisecond between two readings of the clock is no change of the lifetime", async () => {
+    const store = open({ touchAfter: 0 });
+    await store.set("sid", lasting(600, clock));
+    for (const [lostMs, writes] of [
+      [1, 0],
+      [2, 0],
+      [3, 1],
+    ] as const) {
+      store.writes.splice(0);
+      clock.advance(1);
+      const session = await load(store, "sid");
+      setMaxAge(session, 600 - lostMs / 1000, clock);
+      await store.touch("sid", session);
+      expect(store.writes).toHaveLength(writes);
+      expect(activityOf(store)).toBe(clock.now());
+    }
   });
 
   it("of a session that is capped by its absolute timeout is not written", async () => {

@@ -5,7 +5,7 @@ import { Clock } from "../../lib/conformance/clock.js";
 import { find, lasting, load, plain } from "../../lib/conformance/sessions.js";
 import { type AbstractStore, StoreError, type StoreOptions, UNREADABLE } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { type CopyProgress, copy, type SourceItem } from "../../lib/migrate.js";
+import { type CopyOptions, type CopyProgress, copy, type SourceItem } from "../../lib/migrate.js";
 import { backends, useBackend } from "../helpers/stores/backends.js";
 import { ScriptedStore } from "../helpers/stores/scripted-store.js";
 
@@ -24,7 +24,7 @@ const memory = (options: StoreOptions = {}) => new MemoryStore({ now: clock.now,
 const scripted = (options: StoreOptions = {}) => new ScriptedStore({ now: clock.now, ...options });
 
 const counts = ({ errors: _errors, ...progress }: CopyProgress) => progress;
-const NOTHING = { seen: 0, copied: 0, present: 0, ended: 0, failed: 0, different: 0 };
+const NOTHING = { seen: 0, copied: 0, present: 0, ended: 0, skipped: 0, failed: 0, different: 0 };
 
 /** Items as a reader gives them. */
 const items = (count: number): SourceItem[] =>
@@ -304,6 +304,24 @@ describe("a copy", () => {
     expect(new Set(to.calls)).toEqual(new Set(["read"]));
     expect(counts(dry)).toEqual({ ...NOTHING, seen: 3, copied: 2, present: 1, different: 1 });
     expect(await copy({ from, to, verify: true })).toEqual(dry);
+  });
+
+  it("leaves out what its filter does not choose", async () => {
+    const from = memory();
+    for (const index of [0, 1, 2, 3])
+      await from.set(`s${index}`, plain({ index, text: "x".repeat(index * 100) }));
+    const seen: number[] = [];
+    const filter: CopyOptions["filter"] = (session, record) => {
+      seen.push(record?.bytes as number);
+      expect(record).toMatchObject({ createdAt: clock.now(), activeAt: clock.now(), user: undefined });
+      return (session as { index?: number }).index !== 2;
+    };
+    const to = memory();
+    expect(counts(await copy({ from, to, filter }))).toEqual({ ...NOTHING, seen: 4, copied: 3, skipped: 1 });
+    expect((await to.ids()).sort()).toEqual(["s0", "s1", "s3"]);
+    expect([...seen].sort((a, b) => a - b)).toEqual(seen);
+    const some = await copy({ from: items(3), to, filter: (_session, record) => record !== undefined });
+    expect(counts(some)).toEqual({ ...NOTHING, seen: 3, skipped: 3 });
   });
 
   it("that is verified finds what was not stored as it was given", async () => {

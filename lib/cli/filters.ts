@@ -27,8 +27,11 @@ export function hasFilter(options: FilterOptions): boolean {
   return [user, anonymous, idle, larger, createdBefore].some(value => value !== undefined);
 }
 
+/** What filters look at. */
+type Filtered = Pick<SessionRecord, "state" | "user" | "activeAt" | "createdAt" | "bytes">;
+
 /** Chooses live sessions. The time of `--idle` ends when the filter is made. */
-export function filterOf(store: AbstractStore, options: FilterOptions): (record: SessionRecord) => boolean {
+export function filterOf(store: AbstractStore, options: FilterOptions): (record: Filtered) => boolean {
   const { user, anonymous, idle, larger, createdBefore } = options;
   const { records, now } = internalsOf(store);
   const users = user === undefined ? undefined : formsOf(user, records.formsOfUser);

@@ -2,10 +2,7 @@ import { type SessionData, Store } from "express-session";
 import { Calls } from "./call.js";
 import { type Callback, type CallOptions, callbackify, signalOfOptions } from "./callbacks.js";
 import { SessionCodec } from "./codec.js";
-import { cookieTimesOf } from "./cookie.js";
-import type { Outcome } from "./diagnostics.js";
 import { emitLater, type Listener, type StoreEvents } from "./events.js";
-import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
 import { GuardedBackend, guard } from "./guarded-backend.js";
 import { SessionKeys } from "./keys.js";
 import { Listings } from "./listings.js";
@@ -16,30 +13,25 @@ import {
   type Awaitable,
   chain,
   type Found,
-  type FoundRecord,
   isTombstone,
   type RecordWrite,
   type Removal,
   type ScannedRecord,
   type StoredRecord,
-  tombstoneOf,
   UNREADABLE,
   type UserList,
   type UserSession,
   type WriteResult,
 } from "./record.js";
-import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
-import { assertSession, originOf, withoutListedId } from "./save/session-objects.js";
-import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
+import type { StoreParts } from "./save/save.js";
+import type { TrackedSession } from "./save/tracked-sessions.js";
 import { WriteIds } from "./save/write-ids.js";
 import { WriteQueue } from "./save/write-queue.js";
-import { SessionRecords } from "./session-records.js";
-import type { Peeked, RecordInternals, StoreInternals } from "./store-internals.js";
+import { Sessions } from "./sessions.js";
+import { createInternals, type StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
-import { Toucher } from "./touch.js";
-import { exportSessions, importKeyOf, importSession, storedSids } from "./transfer.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
-import { UserIds } from "./users/user-ids.js";
+import type { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
 
 /** The options of `destroyByUser`. */
@@ -81,9 +73,7 @@ export abstract class AbstractStore extends Store {
   readonly #calls: Calls;
   readonly #parts: StoreParts;
   readonly #listings: Listings;
-  readonly #toucher: Toucher;
-  readonly #tracker = new SessionTracker();
-  readonly #writes = new WriteQueue();
+  readonly #sessions: Sessions;
   readonly #userSessions: UserSessions | undefined;
 
   /**
@@ -117,21 +107,22 @@ export abstract class AbstractStore extends Store {
     this.#keys = keys;
     this.#calls = new Calls(this, keys, settings.timeoutMs);
     this.#parts = { backend, codec, settings, ids: new WriteIds(), signIns: new WriteQueue() };
-    this.#toucher = new Toucher(this.#parts);
+    this.#sessions = new Sessions(this.#parts, keys, this);
     const scan = (start: string, operation: Operation) => this._scan(start, operation);
-    this.#listings = new Listings(this.#parts, keys, this.#tracker, scan);
+    this.#listings = new Listings(this.#parts, keys, this.#sessions.tracker, scan);
     if (settings.users === undefined) return;
     if (this._listUser === undefined) {
       throw new TypeError(`\`user\` cannot be used with ${new.target.name}, which keeps no lists of users`);
     }
-    const track = (session: SessionData, tracked: TrackedSession) => this.#tracker.track(session, tracked);
+    const track = (session: SessionData, tracked: TrackedSession) =>
+      this.#sessions.tracker.track(session, tracked);
     this.#userSessions = new UserSessions(
       this.#parts,
       keys,
       settings.users,
       track,
       async (decoded, operation) => {
-        await this.#save(decoded.tracked, decoded.session, operation);
+        await this.#sessions.save(decoded.tracked, decoded.session, operation);
         return operation.outcome !== "gone";
       },
     );
@@ -141,7 +132,7 @@ export abstract class AbstractStore extends Store {
   override get(sid: string, callback: Callback<SessionData | null>): void;
   override get(sid: string, options?: CallOptions): Promise<SessionData | null>;
   override get(sid: string, last?: CallOptions | Callback<SessionData | null>): unknown {
-    return this.#calls.run("get", sid, last, operation => this.#get(sid, operation));
+    return this.#calls.run("get", sid, last, operation => this.#sessions.get(sid, operation));
   }
 
   /**
@@ -152,14 +143,14 @@ export abstract class AbstractStore extends Store {
   override set(sid: string, session: SessionData, callback: Callback<void>): void;
   override set(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
   override set(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
-    return this.#calls.run("set", sid, last, operation => this.#set(sid, session, operation));
+    return this.#calls.run("set", sid, last, operation => this.#sessions.set(sid, session, operation));
   }
 
   /** Destroys a session. No request brings it back. Destroying one that does not exist is a no-op. */
   override destroy(sid: string, callback: Callback<void>): void;
   override destroy(sid: string, options?: CallOptions): Promise<void>;
   override destroy(sid: string, last?: CallOptions | Callback<void>): unknown {
-    return this.#calls.run("destroy", sid, last, operation => this.#destroy(sid, operation));
+    return this.#calls.run("destroy", sid, last, operation => this.#sessions.destroy(sid, operation));
   }
 
   /**
@@ -169,7 +160,7 @@ export abstract class AbstractStore extends Store {
   override touch(sid: string, session: SessionData, callback: Callback<void>): void;
   override touch(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
   override touch(sid: string, session: SessionData, last?: CallOptions | Callback<void>): unknown {
-    return this.#calls.run("touch", sid, last, operation => this.#touch(sid, session, operation));
+    return this.#calls.run("touch", sid, last, operation => this.#sessions.touch(sid, session, operation));
   }
 
   /** All live sessions, each with its `id`. Holds them all in memory, which `entries()` does not. */
@@ -340,7 +331,7 @@ export abstract class AbstractStore extends Store {
     data: SessionData,
   ): ReturnType<Store["createSession"]> {
     const session = super.createSession(req, data);
-    this.#tracker.carryOver(data, session);
+    this.#sessions.tracker.carryOver(data, session);
     return session;
   }
 
@@ -362,118 +353,15 @@ export abstract class AbstractStore extends Store {
     return super.once(event, listener);
   }
 
-  #get(sid: string, operation: Operation): Awaitable<SessionData | null> {
-    const key = this.#keys.keyOf(sid);
-    return chain(this.#parts.backend.read(key, operation), found => this.#toSession(sid, key, found));
-  }
-
-  #toSession(sid: string, key: string, found: Found | undefined): Awaitable<SessionData | null> {
-    if (found === undefined) return null;
-    const { codec } = this.#parts;
-    const { record } = found;
-    if (record === UNREADABLE) return codec.corrupt(key);
-    if (isTombstone(record)) return null;
-    const { lifetimes } = this.#settings;
-    const now = this.#settings.now();
-    if (hasEnded(record, now, lifetimes)) {
-      emitLater(this, "expired", () => ({ reason: "found" as const, sidHash: this.#keys.sidHashOf(key) }));
-      return null;
-    }
-    return chain(codec.decode(key, record, shownExpiry(record, now, lifetimes)), decoded => {
-      if (decoded === null) return null;
-      const tracked = TrackedSession.ofDecoded(sid, key, now, found as FoundRecord, decoded);
-      this.#tracker.track(decoded.session, tracked);
-      return decoded.session;
-    });
-  }
-
-  #set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
-    assertSession(session);
-    const now = this.#settings.now();
-    const tracked = this.#tracker.find(session, sid) ?? this.#trackNew(sid, session, now);
-    return this.#save(tracked, withoutListedId(session, tracked), operation, now);
-  }
-
-  #trackNew(sid: string, session: SessionData, now: number): TrackedSession {
-    const origin = originOf(session);
-    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), origin, now);
-    // Its next save must not bring it back if it is destroyed in between.
-    if (origin === "new") this.#tracker.track(session, tracked);
-    return tracked;
-  }
-
-  #save(
-    tracked: TrackedSession,
-    session: SessionData,
-    operation: Operation,
-    now: number = this.#settings.now(),
-  ): Awaitable<void> {
-    const save = new SaveOperation(this.#parts, operation, tracked, session, now);
-    const outcome = this.#writes.run(tracked.key, operation, latest => save.run(latest));
-    return chain(outcome, settled => this.#report(tracked, settled, operation));
-  }
-
-  #report(tracked: TrackedSession, { reason, keys }: SaveOutcome, operation: Operation): void {
-    operation.outcome = reason === "untracked" ? "merged" : reason;
-    if (reason === "written" || reason === "removed") return;
-    emitLater(this, "conflict", () => ({
-      reason,
-      keys: [...keys],
-      sidHash: this.#keys.sidHashOf(tracked.key),
-    }));
-  }
-
-  #destroy(sid: string, operation: Operation): Awaitable<void> {
-    const key = this.#keys.keyOf(sid);
-    const listedKey = this.#keys.keyOfPublicId(sid);
-    const remove = (each: string) => {
-      operation.throwIfAbandoned();
-      return this.#parts.backend.remove(each, this.#removal(), operation) as Awaitable<undefined>;
-    };
-    const removed = this.#writes.run(key, operation, () => remove(key));
-    return listedKey === undefined ? removed : chain(removed, () => remove(listedKey));
-  }
-
   async #clear(operation: Operation, onPage?: (removed: number) => void): Promise<void> {
     for await (const page of this.#listings.pages(operation)) {
       const keys = page.flatMap(({ key, record }) =>
         record !== UNREADABLE && isTombstone(record) ? [] : [key],
       );
-      const removed = guard(() => this._removeAll(keys, this.#removal(), operation));
+      const removed = guard(() => this._removeAll(keys, this.#sessions.removal(), operation));
       await operation.withTimeout(Promise.resolve(removed));
       onPage?.(keys.length);
     }
-  }
-
-  #removal(): Removal {
-    const id = this.#parts.ids.nextRemoval();
-    const tombstone = tombstoneOf(id, this.#settings.now());
-    return { tombstone, id, deleteAt: deleteAtOf(tombstone, this.#settings.lifetimes) };
-  }
-
-  #touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
-    assertSession(session);
-    const tracked = this.#tracker.find(session, sid);
-    const key = tracked === undefined ? this.#keys.keyOf(sid) : tracked.key;
-    const done = (outcome: Outcome) => {
-      operation.outcome = outcome;
-    };
-    if (this.#settings.disableTouch) return done("skipped");
-    const known = tracked?.stored === undefined ? undefined : tracked;
-    const times = cookieTimesOf(session);
-    const now = this.#settings.now();
-    if (known !== undefined && this.#toucher.changesLifetime(session, times, known, now)) {
-      return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
-    }
-    return chain(this.#toucher.touch(key, times, known, now, operation), done);
-  }
-
-  /** express-session only touches a session if its cookie is all that the request has changed. */
-  #changeLifetime(session: SessionData, tracked: TrackedSession, operation: Operation): Awaitable<void> {
-    const { cookie } = session;
-    return chain(this.#parts.codec.parse(tracked.baseText as string), fields =>
-      this.#save(tracked, { ...fields, cookie }, operation),
-    );
   }
 
   #users(): UserSessions {
@@ -498,92 +386,14 @@ export abstract class AbstractStore extends Store {
   }
 
   #internals(): StoreInternals {
-    const run = async <T>(work: (operation: Operation) => Awaitable<T>): Promise<T> => {
-      this.#calls.assertOpen();
-      const operation = this.#calls.operation(undefined);
-      return this.#calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
-    };
-    const outcomeOf = async (operation: Operation, work: Awaitable<unknown>) => {
-      await work;
-      return operation.outcome as Outcome;
-    };
-    const scanned = (signal: AbortSignal | undefined) =>
-      [this.#parts, this.#listings, this.#calls.operation(signal), () => this.#calls.assertOpen()] as const;
-    return {
-      timeoutMs: this.#settings.timeoutMs,
-      hashesIds: this.#keys.hashesIds,
-      peek: sid => run(operation => this.#peek(sid, this.#keys.keyOf(sid), operation)),
-      peekIncoming: incoming =>
-        run(operation => this.#peek(incoming.publicId, importKeyOf(this.#keys, incoming), operation)),
-      exportSessions: signal => exportSessions(...scanned(signal), this.#keys),
-      storedSids: signal => storedSids(...scanned(signal)),
-      importSession: (incoming, isDryRun) =>
-        run(operation => importSession(this.#parts, this.#keys, incoming, isDryRun, operation)),
-      save: (sid, session) => run(operation => outcomeOf(operation, this.#set(sid, session, operation))),
-      touch: (sid, session) => run(operation => outcomeOf(operation, this.#touch(sid, session, operation))),
-      adopt: (sid, session, peeked) => this.#adopt(sid, session, peeked),
-      carryOver: (from, to) => this.#tracker.carryOver(from, to),
-      insert: (sid, session) => run(operation => this.#insert(sid, session, operation)),
-      keepTombstones: ms => {
-        this.#settings.lifetimes.tombstoneMs = ms;
-      },
-      sidHash: sid => this.#keys.sidHash(sid),
-      publicId: sid => this.#keys.publicIdOf(sid),
-      now: () => this.#settings.now(),
-      isUserOf: (session, user) => {
-        const [form] = this.#settings.users?.ofArgument(user) ?? [];
-        return form !== undefined && this.#settings.users?.ofSession(session)?.[0] === form;
-      },
-      records: this.#records(run),
-    };
-  }
-
-  #records(run: <T>(work: (operation: Operation) => Awaitable<T>) => Promise<T>): RecordInternals {
-    const records = new SessionRecords(this.#parts, this.#keys, this.#listings);
-    const { hashing, encryption } = this.#settings;
-    return {
-      keepsUsers: this.#settings.users !== undefined,
-      all: signal => records.pages(this.#calls.operation(signal), () => this.#calls.assertOpen()),
-      find: sid => run(operation => records.find(sid, operation)),
-      sidOf: record => records.sidOf(record),
-      decode: record => records.decode(record),
-      remove: record => run(operation => records.remove(record, operation)),
-      formsOfUser: user => new UserIds(() => undefined, hashing, encryption).ofArgument(user),
-      clear: async (signal, onPage) =>
-        await this.#calls.track(this.#clear(this.#calls.operation(signal), onPage)),
-    };
-  }
-
-  async #peek(sid: string, key: string, operation: Operation): Promise<Peeked> {
-    const found = await this.#parts.backend.read(key, operation);
-    if (found === undefined) return { state: "absent" };
-    const session = await this.#toSession(sid, key, found);
-    if (session !== null) return { state: "live", session, version: (found as FoundRecord).record.version };
-    if (found.record === UNREADABLE) return { state: "unreadable" };
-    if (isTombstone(found.record)) return { state: "destroyed" };
-    return {
-      state: hasEnded(found.record, this.#settings.now(), this.#settings.lifetimes) ? "ended" : "unreadable",
-    };
-  }
-
-  #adopt(sid: string, session: SessionData, peeked: Peeked): void {
-    if (peeked.state === "live") {
-      this.#tracker.carryOver(peeked.session, session);
-      return;
-    }
-    const origin = peeked.state === "absent" ? "mirrored" : "moved";
-    this.#tracker.track(
-      session,
-      new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()),
-    );
-  }
-
-  async #insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {
-    assertSession(session);
-    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), "moved", this.#settings.now());
-    const save = new SaveOperation(this.#parts, operation, tracked, session, this.#settings.now());
-    const { reason } = await this.#writes.run(tracked.key, operation, latest => save.run(latest));
-    return reason === "written";
+    return createInternals({
+      parts: this.#parts,
+      keys: this.#keys,
+      calls: this.#calls,
+      listings: this.#listings,
+      sessions: this.#sessions,
+      clear: (operation, onPage) => this.#clear(operation, onPage),
+    });
   }
 
   /** For backends with methods of their own. @throws StoreError `ERR_STORE_CLOSED` */

@@ -1,7 +1,23 @@
 import type { SessionData } from "express-session";
+import type { Calls } from "./call.js";
 import type { Outcome } from "./diagnostics.js";
-import type { SessionRecord } from "./session-records.js";
-import type { ImportOutcome, IncomingSession, UnreadableRecord } from "./transfer.js";
+import type { SessionKeys } from "./keys.js";
+import type { Listings } from "./listings.js";
+import type { Operation } from "./operation.js";
+import type { Awaitable } from "./record.js";
+import type { StoreParts } from "./save/save.js";
+import { type SessionRecord, SessionRecords } from "./session-records.js";
+import type { Sessions } from "./sessions.js";
+import {
+  exportSessions,
+  type ImportOutcome,
+  type IncomingSession,
+  importKeyOf,
+  importSession,
+  storedSids,
+  type UnreadableRecord,
+} from "./transfer.js";
+import { UserIds } from "./users/user-ids.js";
 
 /** What is stored under a sid, for code that must tell a session that was never there from one that was destroyed. */
 export type Peeked =
@@ -49,7 +65,7 @@ export interface StoreInternals {
 }
 
 /** What the command line does with records. */
-export interface RecordInternals {
+interface RecordInternals {
   /** Whether the store has the option `user`. */
   readonly keepsUsers: boolean;
   /** Page by page, tombstones and what cannot be read included. */
@@ -65,4 +81,74 @@ export interface RecordInternals {
   formsOfUser(user: string): readonly string[];
   /** As `clear()`. @param onPage - called with the number of records removed since the last call */
   clear(signal: AbortSignal | undefined, onPage: (removed: number) => void): Promise<void>;
+}
+
+/** The parts of a store that its internals are made of. */
+interface InternalParts {
+  readonly parts: StoreParts;
+  readonly keys: SessionKeys;
+  readonly calls: Calls;
+  readonly listings: Listings;
+  readonly sessions: Sessions;
+  clear(operation: Operation, onPage: (removed: number) => void): Promise<void>;
+}
+
+type Run = <T>(work: (operation: Operation) => Awaitable<T>) => Promise<T>;
+
+export function createInternals(store: InternalParts): StoreInternals {
+  const { parts, keys, calls, listings, sessions } = store;
+  const { settings } = parts;
+  const run: Run = async work => {
+    calls.assertOpen();
+    const operation = calls.operation(undefined);
+    return await calls.track(operation.withTimeout(Promise.resolve().then(() => work(operation))));
+  };
+  const outcomeOf = async (operation: Operation, work: Awaitable<unknown>) => {
+    await work;
+    return operation.outcome as Outcome;
+  };
+  const scanned = (signal: AbortSignal | undefined) =>
+    [parts, listings, calls.operation(signal), () => calls.assertOpen()] as const;
+  return {
+    timeoutMs: settings.timeoutMs,
+    hashesIds: keys.hashesIds,
+    peek: sid => run(operation => sessions.peek(sid, keys.keyOf(sid), operation)),
+    peekIncoming: incoming =>
+      run(operation => sessions.peek(incoming.publicId, importKeyOf(keys, incoming), operation)),
+    exportSessions: signal => exportSessions(...scanned(signal), keys),
+    storedSids: signal => storedSids(...scanned(signal)),
+    importSession: (incoming, isDryRun) =>
+      run(operation => importSession(parts, keys, incoming, isDryRun, operation)),
+    save: (sid, session) => run(operation => outcomeOf(operation, sessions.set(sid, session, operation))),
+    touch: (sid, session) => run(operation => outcomeOf(operation, sessions.touch(sid, session, operation))),
+    adopt: (sid, session, peeked) => sessions.adopt(sid, session, peeked),
+    carryOver: (from, to) => sessions.tracker.carryOver(from, to),
+    insert: (sid, session) => run(operation => sessions.insert(sid, session, operation)),
+    keepTombstones: ms => {
+      settings.lifetimes.tombstoneMs = ms;
+    },
+    sidHash: sid => keys.sidHash(sid),
+    publicId: sid => keys.publicIdOf(sid),
+    now: () => settings.now(),
+    isUserOf: (session, user) => {
+      const [form] = settings.users?.ofArgument(user) ?? [];
+      return form !== undefined && settings.users?.ofSession(session)?.[0] === form;
+    },
+    records: recordInternals(store, run),
+  };
+}
+
+function recordInternals({ parts, keys, calls, listings, clear }: InternalParts, run: Run): RecordInternals {
+  const records = new SessionRecords(parts, keys, listings);
+  const { users, hashing, encryption } = parts.settings;
+  return {
+    keepsUsers: users !== undefined,
+    all: signal => records.pages(calls.operation(signal), () => calls.assertOpen()),
+    find: sid => run(operation => records.find(sid, operation)),
+    sidOf: record => records.sidOf(record),
+    decode: record => records.decode(record),
+    remove: record => run(operation => records.remove(record, operation)),
+    formsOfUser: user => new UserIds(() => undefined, hashing, encryption).ofArgument(user),
+    clear: async (signal, onPage) => await calls.track(clear(calls.operation(signal), onPage)),
+  };
 }

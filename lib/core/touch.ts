@@ -27,6 +27,12 @@ const MAX_RECENT = 1000;
 /** How many are dropped together when there are more. */
 const DROPPED_RECENT = 100;
 
+/**
+ * express-session's `Cookie` takes `originalMaxAge` from two readings of the clock whenever its `maxAge` is set, as each
+ * touch does. If the clock moves between them, the lifetime is shorter by that, and nobody has asked for it.
+ */
+const CLOCK_STEP_MS = 2;
+
 /** A touch that has been sent. */
 interface PendingTouch {
   readonly activeAt: number;
@@ -48,7 +54,9 @@ export class Toucher {
 
   /** Whether the request has changed the lifetime, so that a touch is not enough. */
   changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession, now: number): boolean {
-    return requestedLifetime(session, times, tracked, now, this.#parts.settings) !== tracked.lifetime;
+    const requested = requestedLifetime(session, times, tracked, now, this.#parts.settings);
+    const lostMs = (tracked.lifetime ?? 0) - requested;
+    return requested <= 0 || lostMs < 0 || lostMs > CLOCK_STEP_MS;
   }
 
   /** @param tracked - what is known of the session; without it the record is read first */

@@ -51,7 +51,7 @@ function notSession(): TypeError {
 }
 
 /**
- * Refuses stores between which no session could be found again.
+ * Rejects stores between which no session could be found again.
  *
  * @throws TypeError
  */

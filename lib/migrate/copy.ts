@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import type { SessionData } from "express-session";
 import { AbstractStore, internalsOf } from "../core/abstract-store.js";
 import { checkOptions, rules } from "../core/options.js";
 import type { StoreInternals } from "../core/store-internals.js";
@@ -21,15 +22,31 @@ export interface CopyOptions {
   dryRun?: boolean | undefined;
   /** Compares each session with what `to` then has under its id. @defaultValue `false` */
   verify?: boolean | undefined;
+  /**
+   * Chooses the sessions that are copied. Gets a session and, from a store of this package, what its record says.
+   * @defaultValue all
+   */
+  filter?: ((session: SessionData, record: CopiedRecord | undefined) => boolean) | undefined;
   /** Stops the copy: its promise rejects with the reason of the signal. What was copied stays. */
   signal?: AbortSignal | undefined;
   /** Called about once a second, and at the end. */
   onProgress?: ((progress: CopyProgress) => void) | undefined;
 }
 
+/** What a store of this package knows of a session. Times in epoch milliseconds. */
+export interface CopiedRecord {
+  readonly createdAt: number;
+  /** When it was last used. */
+  readonly activeAt: number;
+  /** As the store keeps it: a digest, if ids are hashed or sessions are encrypted. */
+  readonly user: string | undefined;
+  /** The bytes of the serialized session. */
+  readonly bytes: number;
+}
+
 /** How far a copy has come. */
 export interface CopyProgress {
-  /** Sessions that were read. Each of them counts once in `copied`, `present`, `ended` or `failed`. */
+  /** Sessions that were read. Each of them counts once in `copied`, `present`, `ended`, `skipped` or `failed`. */
   readonly seen: number;
   /** Sessions that were written or, in a dry run, would be. */
   readonly copied: number;
@@ -37,6 +54,8 @@ export interface CopyProgress {
   readonly present: number;
   /** Sessions that have ended. */
   readonly ended: number;
+  /** Sessions that `filter` left out. */
+  readonly skipped: number;
   /** Sessions that could not be read or written, such as those that are too large for `to`. */
   readonly failed: number;
   /** With `verify`: live sessions whose values differ. A request may have changed those that were present. */
@@ -45,7 +64,7 @@ export interface CopyProgress {
   readonly errors: readonly { readonly sidHash: string; readonly error: unknown }[];
 }
 
-type Counted = "seen" | "copied" | "present" | "ended" | "failed" | "different";
+type Counted = "seen" | "copied" | "present" | "ended" | "skipped" | "failed" | "different";
 
 const MAX_ERRORS = 100;
 const PROGRESS_MS = 1000;
@@ -85,6 +104,7 @@ export async function copy(options: CopyOptions): Promise<CopyProgress> {
     rate: { test: rules.seconds.test, expected: "a positive number of sessions a second" },
     dryRun: rules.boolean,
     verify: rules.boolean,
+    filter: rules.function,
     signal: { test: value => value instanceof AbortSignal, expected: "an AbortSignal" },
     onProgress: rules.function,
   });
@@ -101,6 +121,7 @@ class Copy {
     copied: 0,
     present: 0,
     ended: 0,
+    skipped: 0,
     failed: 0,
     different: 0,
   };
@@ -167,6 +188,10 @@ class Copy {
   async #copy(read: IncomingSession | UnreadableSession): Promise<void> {
     if ("error" in read) return this.#fail(this.#to.sidHash(read.sid), read.error);
     try {
+      if (!this.#isChosen(read)) {
+        this.#counts.skipped += 1;
+        return;
+      }
       const outcome = await this.#withRetries(() => this.#write(read));
       this.#counts[outcome] += 1;
       if (this.#options.verify && !(await this.#withRetries(() => this.#isSame(read)))) {
@@ -176,6 +201,14 @@ class Copy {
       if (this.#stop.signal.aborted || isOfBackend(error)) throw error;
       this.#fail(read.sid === undefined ? read.publicId : this.#to.sidHash(read.sid), error);
     }
+  }
+
+  #isChosen({ session, record }: IncomingSession): boolean {
+    const { filter } = this.#options;
+    if (filter === undefined) return true;
+    if (record === undefined) return filter(session, undefined);
+    const { createdAt, activeAt, user, data } = record;
+    return filter(session, { createdAt, activeAt, user, bytes: Buffer.byteLength(data) });
   }
 
   #fail(sidHash: string, error: unknown): void {

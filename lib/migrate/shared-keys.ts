@@ -10,7 +10,7 @@ interface TableUser {
 }
 
 /**
- * Refuses an old store in the same table whose keys begin as those of the new store: the new one cannot read such items,
+ * Rejects an old store in the same table whose keys begin as those of the new store: the new one cannot read such items,
  * and would take their sessions for signed out. Tables of one name may be in different regions, which cannot be seen.
  *
  * @throws TypeError

@@ -171,7 +171,7 @@ export class ToFirstStage extends FromStage {
     if (old === null) return null;
     this.events.readFrom("from");
     if (await this.to.insert(sid, usedNow(old, this.to.now()))) this.events.moved(sid);
-    // Whoever was first: another process may have moved it, or destroyed it.
+    // Another process may have moved it first, or destroyed it.
     const moved = await this.to.peek(sid);
     return moved.state === "live" ? moved.session : null;
   }
@@ -189,8 +189,8 @@ export class ToFirstStage extends FromStage {
   }
 
   /**
-   * Writes to the old store what the new one has, so that the way back is open. Again if that was changed meanwhile:
-   * whoever is last has then written the latest.
+   * Writes to the old store what the new one has, so that the way back is open. Repeats that if the session was changed
+   * in the meantime: the last request to end has then written the latest state.
    */
   async copyBack(sid: string): Promise<void> {
     for (let peeked = await this.to.peek(sid); ; ) {

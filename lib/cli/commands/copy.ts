@@ -3,6 +3,7 @@ import { AbstractStore, internalsOf } from "../../core/abstract-store.js";
 import { type CopyOptions, type CopyProgress, copy } from "../../migrate/copy.js";
 import { examples, type Process } from "../command.js";
 import { describeError, EXIT, Failure, UsageError } from "../errors.js";
+import { type FilterOptions, filterOf, filterOptions, hasFilter } from "../filters.js";
 import { describeStore } from "../kinds.js";
 import { assertExists, closeStore, openSetting, openStore } from "../open-store.js";
 import { Progress } from "../progress.js";
@@ -10,7 +11,7 @@ import { hasUsers } from "../records.js";
 import { Terminal } from "../terminal.js";
 import { formatCount, parseCount } from "../units.js";
 
-interface Options {
+interface Options extends FilterOptions {
   readonly from: string;
   readonly to: string;
   readonly concurrency?: number;
@@ -29,6 +30,7 @@ const NOTHING: CopyProgress = {
   copied: 0,
   present: 0,
   ended: 0,
+  skipped: 0,
   failed: 0,
   different: 0,
   errors: [],
@@ -36,8 +38,7 @@ const NOTHING: CopyProgress = {
 
 /** `copy`: the sessions of a store into another one, while the site runs. */
 export function addCopy(program: Command, current: Process): void {
-  const command = program
-    .command("copy")
+  const command = filterOptions(program.command("copy"))
     .description(
       "copy the sessions that another store does not have yet, while the site runs. Deletes nothing, and may be stopped and started again",
     )
@@ -60,6 +61,7 @@ export function addCopy(program: Command, current: Process): void {
   examples(command, [
     "copy --from file:./data/sessions.lmdb --to dynamodb://eu-west-1/sessions --dry-run",
     "copy --from file:./data/sessions.lmdb --to ./sessions.js --rate 500 --verify",
+    "copy --from file:./data/sessions.lmdb --to ./sessions.js --idle 30d --anonymous --dry-run",
     "copy --from ./reader-of-old-sessions.js --to ./sessions.js",
   ]);
 }
@@ -72,6 +74,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
     from.on("error", () => {});
     assertExists(from);
   }
+  const filter = filterOfCopy(from, options);
   const to = await openStore(options.to, "--to");
   opened.push(to);
   to.on("error", () => {});
@@ -92,6 +95,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
       rate,
       dryRun,
       verify,
+      filter,
       signal,
       onProgress(latest) {
         progress.add(latest.seen - counts.seen);
@@ -114,6 +118,18 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
   return counts.failed > 0 ? EXIT.failure : EXIT.ok;
 }
 
+/** @throws UsageError if there is a filter, and `from` does not know what filters look at */
+function filterOfCopy(from: unknown, options: Options): CopyOptions["filter"] {
+  if (!hasFilter(options)) return undefined;
+  if (!(from instanceof AbstractStore)) {
+    throw new UsageError(
+      "Filters need a store of express-session-stores for `--from`: a reader of another store does not know when its sessions were created and used.",
+    );
+  }
+  const isChosen = filterOf(from, options);
+  return (_session, record) => record !== undefined && isChosen({ state: "live", ...record });
+}
+
 /** The new store makes its own lists of users, with its own option. @throws UsageError if it has none and needs it */
 async function assertUsersAreKept(from: unknown, to: AbstractStore): Promise<void> {
   if (!(from instanceof AbstractStore) || internalsOf(to).records.keepsUsers) return;
@@ -124,7 +140,7 @@ async function assertUsersAreKept(from: unknown, to: AbstractStore): Promise<voi
 }
 
 async function report(terminal: Terminal, { dryRun, verify }: Options, counts: CopyProgress): Promise<void> {
-  const { seen, copied, present, ended, failed, different } = counts;
+  const { seen, copied, present, ended, skipped, failed, different } = counts;
   const errors = counts.errors.map(({ sidHash, error }) => ({ sidHash, error: describeError(error) }));
   await terminal.result({ ...counts, errors, dryRun: dryRun === true }, () =>
     [
@@ -132,6 +148,7 @@ async function report(terminal: Terminal, { dryRun, verify }: Options, counts: C
       `  ${copied} ${dryRun ? "would be copied" : "copied"}`,
       `  ${present} present: the new store has them, or had them destroyed`,
       `  ${ended} ended`,
+      ...(skipped > 0 ? [`  ${skipped} left out by the filters`] : []),
       `  ${failed} failed`,
       ...(verify ? [`  ${different} different from the new store's: changed there, or not copied`] : []),
     ].join("\n"),

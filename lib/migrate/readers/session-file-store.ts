@@ -24,7 +24,7 @@ const FILES_AT_ONCE = 16;
  * Reads the sessions of session-file-store, a few files at the same time. A session ends its `cookie.originalMaxAge`, or
  * `ttl`, after the time in its `__lastAccess`.
  *
- * A session that is saved meanwhile may be given twice or, on some file systems, not at all: its next request moves it.
+ * A session that is saved in the meantime may be given twice or, on some file systems, not at all: its next request moves it.
  *
  * Format: `sessionPath`, `set` and `isExpired` in `session-file-helpers.js` of session-file-store 1.5.
  *
@@ -45,7 +45,7 @@ async function* read(options: SessionFileStoreReaderOptions): Reading {
   const { path = "./sessions", fileExtension = ".json", ttl = 3600, decoder = JSON.parse } = options;
   const expiry = (session: SessionData & { __lastAccess?: unknown }) => {
     const { __lastAccess: lastAccess } = session;
-    // session-file-store keeps a session without this time for ever.
+    // session-file-store keeps a session without this time forever.
     if (typeof lastAccess !== "number") return undefined;
     return lastAccess + (cookieTimesOf(session).maxAge || ttl * 1000);
   };

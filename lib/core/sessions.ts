@@ -1,0 +1,180 @@
+import type { EventEmitter } from "node:events";
+import type { SessionData } from "express-session";
+import { cookieTimesOf } from "./cookie.js";
+import type { Outcome } from "./diagnostics.js";
+import { emitLater } from "./events.js";
+import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
+import type { SessionKeys } from "./keys.js";
+import type { Operation } from "./operation.js";
+import {
+  type Awaitable,
+  chain,
+  type Found,
+  type FoundRecord,
+  isTombstone,
+  type Removal,
+  tombstoneOf,
+  UNREADABLE,
+} from "./record.js";
+import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
+import { assertSession, originOf, withoutListedId } from "./save/session-objects.js";
+import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
+import { WriteQueue } from "./save/write-queue.js";
+import type { Peeked } from "./store-internals.js";
+import type { StoreSettings } from "./store-options.js";
+import { Toucher } from "./touch.js";
+
+/** What a store does with one session, on the records of its backend. */
+export class Sessions {
+  readonly tracker = new SessionTracker();
+  readonly #parts: StoreParts;
+  readonly #keys: SessionKeys;
+  readonly #emitter: EventEmitter;
+  readonly #settings: StoreSettings;
+  readonly #toucher: Toucher;
+  readonly #writes = new WriteQueue();
+
+  /** @param emitter - emits the events of the sessions */
+  constructor(parts: StoreParts, keys: SessionKeys, emitter: EventEmitter) {
+    this.#parts = parts;
+    this.#keys = keys;
+    this.#emitter = emitter;
+    this.#settings = parts.settings;
+    this.#toucher = new Toucher(parts);
+  }
+
+  get(sid: string, operation: Operation): Awaitable<SessionData | null> {
+    const key = this.#keys.keyOf(sid);
+    return chain(this.#parts.backend.read(key, operation), found => this.#toSession(sid, key, found));
+  }
+
+  #toSession(sid: string, key: string, found: Found | undefined): Awaitable<SessionData | null> {
+    if (found === undefined) return null;
+    const { codec } = this.#parts;
+    const { record } = found;
+    if (record === UNREADABLE) return codec.corrupt(key);
+    if (isTombstone(record)) return null;
+    const { lifetimes } = this.#settings;
+    const now = this.#settings.now();
+    if (hasEnded(record, now, lifetimes)) {
+      emitLater(this.#emitter, "expired", () => ({
+        reason: "found" as const,
+        sidHash: this.#keys.sidHashOf(key),
+      }));
+      return null;
+    }
+    return chain(codec.decode(key, record, shownExpiry(record, now, lifetimes)), decoded => {
+      if (decoded === null) return null;
+      const tracked = TrackedSession.ofDecoded(sid, key, now, found as FoundRecord, decoded);
+      this.tracker.track(decoded.session, tracked);
+      return decoded.session;
+    });
+  }
+
+  set(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
+    assertSession(session);
+    const now = this.#settings.now();
+    const tracked = this.tracker.find(session, sid) ?? this.#trackNew(sid, session, now);
+    return this.save(tracked, withoutListedId(session, tracked), operation, now);
+  }
+
+  #trackNew(sid: string, session: SessionData, now: number): TrackedSession {
+    const origin = originOf(session);
+    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), origin, now);
+    // Its next save must not bring it back if it is destroyed in between.
+    if (origin === "new") this.tracker.track(session, tracked);
+    return tracked;
+  }
+
+  save(
+    tracked: TrackedSession,
+    session: SessionData,
+    operation: Operation,
+    now: number = this.#settings.now(),
+  ): Awaitable<void> {
+    const save = new SaveOperation(this.#parts, operation, tracked, session, now);
+    const outcome = this.#writes.run(tracked.key, operation, latest => save.run(latest));
+    return chain(outcome, settled => this.#report(tracked, settled, operation));
+  }
+
+  #report(tracked: TrackedSession, { reason, keys }: SaveOutcome, operation: Operation): void {
+    operation.outcome = reason === "untracked" ? "merged" : reason;
+    if (reason === "written" || reason === "removed") return;
+    emitLater(this.#emitter, "conflict", () => ({
+      reason,
+      keys: [...keys],
+      sidHash: this.#keys.sidHashOf(tracked.key),
+    }));
+  }
+
+  destroy(sid: string, operation: Operation): Awaitable<void> {
+    const key = this.#keys.keyOf(sid);
+    const listedKey = this.#keys.keyOfPublicId(sid);
+    const remove = (each: string) => {
+      operation.throwIfAbandoned();
+      return this.#parts.backend.remove(each, this.removal(), operation) as Awaitable<undefined>;
+    };
+    const removed = this.#writes.run(key, operation, () => remove(key));
+    return listedKey === undefined ? removed : chain(removed, () => remove(listedKey));
+  }
+
+  removal(): Removal {
+    const id = this.#parts.ids.nextRemoval();
+    const tombstone = tombstoneOf(id, this.#settings.now());
+    return { tombstone, id, deleteAt: deleteAtOf(tombstone, this.#settings.lifetimes) };
+  }
+
+  touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {
+    assertSession(session);
+    const tracked = this.tracker.find(session, sid);
+    const key = tracked === undefined ? this.#keys.keyOf(sid) : tracked.key;
+    const done = (outcome: Outcome) => {
+      operation.outcome = outcome;
+    };
+    if (this.#settings.disableTouch) return done("skipped");
+    const known = tracked?.stored === undefined ? undefined : tracked;
+    const times = cookieTimesOf(session);
+    const now = this.#settings.now();
+    if (known !== undefined && this.#toucher.changesLifetime(session, times, known, now)) {
+      return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
+    }
+    return chain(this.#toucher.touch(key, times, known, now, operation), done);
+  }
+
+  /** express-session only touches a session if its cookie is all that the request has changed. */
+  #changeLifetime(session: SessionData, tracked: TrackedSession, operation: Operation): Awaitable<void> {
+    const { cookie } = session;
+    return chain(this.#parts.codec.parse(tracked.baseText as string), fields =>
+      this.save(tracked, { ...fields, cookie }, operation),
+    );
+  }
+
+  async peek(sid: string, key: string, operation: Operation): Promise<Peeked> {
+    const found = await this.#parts.backend.read(key, operation);
+    if (found === undefined) return { state: "absent" };
+    const session = await this.#toSession(sid, key, found);
+    if (session !== null) return { state: "live", session, version: (found as FoundRecord).record.version };
+    if (found.record === UNREADABLE) return { state: "unreadable" };
+    if (isTombstone(found.record)) return { state: "destroyed" };
+    return {
+      state: hasEnded(found.record, this.#settings.now(), this.#settings.lifetimes) ? "ended" : "unreadable",
+    };
+  }
+
+  adopt(sid: string, session: SessionData, peeked: Peeked): void {
+    if (peeked.state === "live") {
+      this.tracker.carryOver(peeked.session, session);
+      return;
+    }
+    const origin = peeked.state === "absent" ? "mirrored" : "moved";
+    this.tracker.track(session, new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()));
+  }
+
+  async insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {
+    assertSession(session);
+    const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), "moved", this.#settings.now());
+    const save = new SaveOperation(this.#parts, operation, tracked, session, this.#settings.now());
+    const { reason } = await this.#writes.run(tracked.key, operation, latest => save.run(latest));
+    return reason === "written";
+  }
+}
