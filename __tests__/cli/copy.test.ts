@@ -174,7 +174,7 @@ describe("the command copy", () => {
   it.each([
     ["file", () => fileBackend.create(folder())],
     ["etcd", async () => `etcd://${etcdHost()}/cli-copy-${Date.now()}:`],
-  ])("^C stops a long copy to %s, which goes on when it is started again", async (_name, create) => {
+  ])("is stopped by ^C on its way to %s, and goes on when it is started again", async (_name, create) => {
     const target = await create();
     const from = await reader(
       "long.mjs",
