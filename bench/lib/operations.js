@@ -55,11 +55,11 @@ export function get(contender, sid) {
   });
 }
 
-/** All operations on one working set after the other, `inFlight` at a time, for {@link RUN_MS}. */
-export async function runOperations(contender, inFlight) {
+/** All operations on one working set after the other, `inFlight` at a time, for `runMs`. */
+export async function runOperations(contender, inFlight, runMs = RUN_MS) {
   globalThis.gc();
   const phases = Object.fromEntries(OPERATIONS.map(name => [name, []]));
-  const end = performance.now() + RUN_MS;
+  const end = performance.now() + runMs;
   while (performance.now() < end) {
     const measured = await runOnce(contender, inFlight);
     for (const name of OPERATIONS) phases[name].push(measured[name]);
