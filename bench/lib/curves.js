@@ -39,7 +39,9 @@ function panel({ title, lines, xTicks }, left, top, width) {
   const names = [...new Map(lines.map(line => [line.name, line])).values()];
   const plotTop = top + 10 + (names.length + 1) * LEGEND_LINE;
   const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
-  const yRange = [Math.min(...values) / 1.4, Math.max(...values) * 1.4];
+  const high = Math.max(...values) * 1.4;
+  // At least a power of ten, so that small differences look small.
+  const yRange = [Math.min(Math.min(...values) / 1.4, high / 10), high];
   const x = scaleOf([xTicks[0], xTicks.at(-1)], left + LEFT, left + width - 14);
   const y = scaleOf(yRange, plotTop + PLOT, plotTop);
   const parts = [text(left + 8, top + 8, title, 'font-weight="bold"')];
@@ -109,12 +111,14 @@ function colored(names) {
   return names.map((name, index) => ({ name, color: index === 0 ? OURS : PEERS[index - 1] }));
 }
 
+const titleOf = kind => (kind === "dynamodb" ? "dynamodb (dynalite)" : kind);
+
 /** @param results - of the part `scale`, by kind of store */
 export function scaleChart(results) {
   const rows = Object.entries(results).map(([kind, measured]) => {
     const sizes = Object.keys(measured.sizes).map(Number);
     return scale.TIMED.map(operation => ({
-      title: `${kind}: ${operation === "get" ? "get" : "save of a loaded session"}`,
+      title: `${titleOf(kind)}: ${operation === "get" ? "get" : "save of a loaded session"}`,
       xTicks: sizes,
       lines: colored(scale.contendersOf(measured)).flatMap(line =>
         [64, 1].map(inFlight => ({
@@ -140,7 +144,7 @@ export function scaleChart(results) {
 /** @param results - of the part `processes`, by kind of store */
 export function processesChart(results) {
   const panels = Object.entries(results).map(([kind, measured]) => ({
-    title: kind === "dynamodb" ? "dynamodb (dynalite)" : kind,
+    title: titleOf(kind),
     xTicks: processes.PROCESSES,
     lines: colored(processes.contendersOf(measured)).map(line => ({
       ...line,

@@ -5,7 +5,7 @@ import { assertSession, inflate, newSession, newSid, plainStore } from "./sessio
 
 export const OPERATIONS = ["set new", "get", "set loaded", "touch", "destroy"];
 
-/** No more sessions at once than this: collecting the benchmark's own garbage would be what is measured. */
+/** No more sessions at a time than this: collecting the benchmark's own garbage would be what is measured. */
 const WORKING_SET = 250;
 
 /** For how long each contender runs at a time, in ms: a process that serves requests has been compiled long ago. */

@@ -11,10 +11,11 @@ export const TIMED = ["get", "set loaded"];
 const IN_FLIGHT = [1, 64];
 /** Filling takes most of the time. */
 const MOST_ROUNDS = 3;
-const RUN_MS = 300;
+const RUN_MS = 250;
 
 /** A smaller number of sessions, to try this part. */
 const { BENCH_MAX_SESSIONS: most = "1000000" } = process.env;
+const bounded = most !== "1000000";
 
 const SIZES = [1000, 10_000, 100_000, 300_000, 1_000_000];
 /** Who takes part up to which size, and at which sizes. */
@@ -53,8 +54,11 @@ export async function measurePart({ kind, at, rounds }) {
       for (const name of names) filled[name] = (await children[name].ask(["fill", size])).perSecond;
       const levels = {};
       for (const inFlight of IN_FLIGHT) {
-        levels[inFlight] = await interleave(names, Math.min(rounds, MOST_ROUNDS), name =>
-          children[name].ask(["run", inFlight, RUN_MS]),
+        levels[inFlight] = await interleave(
+          names,
+          Math.min(rounds, MOST_ROUNDS),
+          name => children[name].ask(["run", inFlight, RUN_MS]),
+          { warmUp: size === SIZES[0] },
         );
       }
       sizes[size] = { filled, levels };
@@ -63,7 +67,7 @@ export async function measurePart({ kind, at, rounds }) {
   } finally {
     for (const child of Object.values(children)) await child.stop();
   }
-  if (kind !== "file") return { sizes };
+  if (kind !== "file") return { sizes, bounded };
 
   const place1000 = { ...at, kept: "open" };
   const child = await start("ours", place1000);
@@ -77,7 +81,7 @@ export async function measurePart({ kind, at, rounds }) {
     size => runChild("open", { kind, name: "ours", ...files[size] }, ["--expose-gc"]),
     { warmUp: false },
   );
-  return { sizes, opened };
+  return { sizes, opened, bounded };
 }
 
 export function scaleValue({ sizes }, size, inFlight, name, operation, key) {

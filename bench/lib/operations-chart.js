@@ -22,7 +22,7 @@ function position(ratio) {
 }
 
 /** @param operations - the results of the part `operations`, by kind of store */
-export function chart(operations) {
+export function operationsChart(operations) {
   const parts = [];
   let y = HEAD;
   for (const [kind, measured] of Object.entries(operations)) {
