@@ -89,6 +89,9 @@ export function publish(results, { sections, targets, charts }) {
   if (Object.values(results.scale).some(({ bounded }) => bounded)) {
     throw new Error("the part scale was measured with BENCH_MAX_SESSIONS, and is not for publishing");
   }
+  if (Object.values(results.operations).some(measured => contendersOf(measured).includes("baseline"))) {
+    throw new Error("the part operations was measured with BENCH_BASELINE, and is not for publishing");
+  }
   const inFlight = Math.max(...IN_FLIGHT);
   const readme = [
     "![Operations a second relative to other stores](bench/charts/operations.svg)",
