@@ -2,13 +2,15 @@
 //
 // Measures the stores beside their peers and beside the raw clients. Each part runs for each kind of store in a process
 // of its own, its contenders in turn, round by round. What was measured last is kept in results/, and the reports are
-// made of all that is there: --report only makes the reports, --publish copies them into the READMEs.
+// made of all that is there: --report only makes the reports, --publish copies them into the documents and the charts.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { chart } from "./lib/chart.js";
+import { processesChart, scaleChart } from "./lib/curves.js";
+import { planTable, secondsOf } from "./lib/durations.js";
 import { machine, versionsOf } from "./lib/machine.js";
+import { operationsChart } from "./lib/operations-chart.js";
 import { publish } from "./lib/publish.js";
 import { targetTable } from "./lib/targets.js";
 
@@ -24,7 +26,12 @@ const PARTS = [
   "allocations",
   "users",
   "migrate",
+  "scale",
+  "processes",
+  "features",
 ];
+/** The parts that have a chart, by kind of store. The README shows that of `operations`. */
+const CHARTS = { operations: operationsChart, scale: scaleChart, processes: processesChart };
 const KINDS = ["memory", "file", "dynamodb", "etcd"];
 const RESULTS = join(import.meta.dirname, "results");
 
@@ -76,52 +83,67 @@ function measurePart(name, kind) {
 
 const parts = {};
 for (const name of PARTS) parts[name] = await import(`./parts/${name}.js`);
-mkdirSync(RESULTS, { recursive: true });
+mkdirSync(join(RESULTS, "charts"), { recursive: true });
 
 if (!values.report) {
-  console.log(`${machine()}, ${rounds} rounds\n`);
-  for (const kind of chosen(KINDS)) {
+  const planned = chosen(KINDS).flatMap(kind =>
+    chosen(PARTS)
+      .filter(part => parts[part].kinds.includes(kind))
+      .map(part => ({ part, kind, seconds: secondsOf(part, kind, rounds, fileOf(part, kind)) })),
+  );
+  console.log(`${machine()}, ${rounds} rounds\n\n${planTable(planned)}\n`);
+  for (const { part: name, kind } of planned) {
     const { versions } = await import(`./stores/${kind}.js`);
-    for (const name of chosen(PARTS).filter(part => parts[part].kinds.includes(kind))) {
-      const began = performance.now();
-      const measured = measurePart(name, kind);
-      const result = {
-        date: new Date().toISOString(),
-        machine: machine(),
-        versions: versionsOf(versions),
-        rounds,
-      };
-      writeFileSync(fileOf(name, kind), JSON.stringify({ ...result, measured }));
-      const seconds = Math.round((performance.now() - began) / 1000);
-      console.log(`## ${kind}: ${parts[name].title} (${seconds} s)\n\n${parts[name].report(measured)}\n`);
-    }
+    const began = performance.now();
+    const measured = measurePart(name, kind);
+    const seconds = Math.round((performance.now() - began) / 1000);
+    const result = {
+      date: new Date().toISOString(),
+      machine: machine(),
+      versions: versionsOf(versions),
+      rounds,
+      seconds,
+    };
+    writeFileSync(fileOf(name, kind), JSON.stringify({ ...result, measured }));
+    console.log(`## ${kind}: ${parts[name].title} (${seconds} s)\n\n${parts[name].report(measured)}\n`);
   }
 }
 
 /** Each part's results by kind of store, as far as there are any. */
 const results = {};
+const charts = {};
 const sections = [];
+const notMeasured = [];
 for (const name of PARTS) {
   results[name] = {};
   const kinds = parts[name].kinds.filter(kind => existsSync(fileOf(name, kind)));
+  notMeasured.push(...parts[name].kinds.filter(kind => !kinds.includes(kind)).map(kind => `${name} ${kind}`));
   if (kinds.length === 0) continue;
-  sections.push(`## ${parts[name].title}`);
+  const ofKinds = [];
   for (const kind of kinds) {
     const { measured, ...circumstances } = JSON.parse(readFileSync(fileOf(name, kind), "utf8"));
     results[name][kind] = measured;
-    sections.push(
+    ofKinds.push(
       `### ${kind}`,
       parts[name].report(measured),
       `${circumstances.rounds} rounds, ${circumstances.date.slice(0, 10)}. ${circumstances.machine}. ` +
         `${circumstances.versions}.`,
     );
   }
+  sections.push(`## ${parts[name].title}`);
+  if (name in CHARTS) {
+    charts[name] = CHARTS[name](results[name]);
+    sections.push(`![${parts[name].title}](charts/${name}.svg)`);
+  }
+  sections.push(...ofKinds);
 }
 
 const targets = targetTable(results);
-const report = { sections: sections.join("\n\n"), targets, chart: chart(results.operations) };
+const report = { sections: sections.join("\n\n"), targets, charts };
 writeFileSync(join(RESULTS, "results.md"), `${report.sections}\n`);
 writeFileSync(join(RESULTS, "targets.md"), `${targets}\n`);
-writeFileSync(join(RESULTS, "chart.svg"), report.chart);
+for (const [name, svg] of Object.entries(charts)) writeFileSync(join(RESULTS, "charts", `${name}.svg`), svg);
 console.log(`## Targets\n\n${targets}`);
+if (notMeasured.length > 0)
+  console.log(`\nNot in the reports, since there are no results: ${notMeasured.join(", ")}`);
 if (values.publish) publish(results, report);

@@ -29,7 +29,8 @@ const MARK = /^<!-- test: (.*) -->$/;
 /** The documents that users read. */
 export function documents(): Document[] {
   const pages = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" });
-  const paths = [...readdirSync(root), "bench/README.md", ...pages.map(page => join("docs", page))];
+  const bench = ["bench/README.md", "bench/RESULTS.md"];
+  const paths = [...readdirSync(root), ...bench, ...pages.map(page => join("docs", page))];
   return paths.filter(path => path.endsWith(".md")).map(path => read(path.split(sep).join("/")));
 }
 

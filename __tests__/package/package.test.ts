@@ -62,7 +62,8 @@ describe("the tarball", () => {
     const built = modules.flatMap(path => [`dist/${path}.d.ts`, `dist/${path}.js`]);
     const pages = (await filesIn(join(root, "docs"))).map(path => `docs/${path}`);
     const others = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "package.json"];
-    const bench = ["bench/README.md", "bench/chart.svg"];
+    const charts = (await filesIn(join(root, "bench/charts"))).map(path => `bench/charts/${path}`);
+    const bench = ["bench/README.md", "bench/RESULTS.md", ...charts];
     expect(packed.files).toEqual([...others, ...bench, ...pages, ...built].sort());
   });
 

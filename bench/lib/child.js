@@ -20,6 +20,11 @@ export function startChild(name, args, execArgv = []) {
       ]);
       return answer;
     },
+    /** Sends a command, and returns the next message. */
+    async ask(command) {
+      child.send(command);
+      return await this.message();
+    },
     async stop() {
       if (child.connected) child.disconnect();
       await exited;
@@ -33,6 +38,17 @@ export async function runChild(name, args, execArgv) {
   const answer = await child.message();
   await child.stop();
   return answer;
+}
+
+/** For the program itself: answers each command with what `handlers[name]` returns, and ends with its parent. */
+export function answerCommands(handlers, close) {
+  process.on("message", async ([name, ...args]) => {
+    process.send(await handlers[name](...args));
+  });
+  process.once("disconnect", async () => {
+    await close();
+    process.exit();
+  });
 }
 
 /** For the program itself. */

@@ -5,7 +5,7 @@ import { assertSession, inflate, newSession, newSid, plainStore } from "./sessio
 
 export const OPERATIONS = ["set new", "get", "set loaded", "touch", "destroy"];
 
-/** No more sessions at once than this: collecting the benchmark's own garbage would be what is measured. */
+/** No more sessions at a time than this: collecting the benchmark's own garbage would be what is measured. */
 const WORKING_SET = 250;
 
 /** For how long each contender runs at a time, in ms: a process that serves requests has been compiled long ago. */
@@ -55,11 +55,11 @@ export function get(contender, sid) {
   });
 }
 
-/** All operations on one working set after the other, `inFlight` at a time, for {@link RUN_MS}. */
-export async function runOperations(contender, inFlight) {
+/** All operations on one working set after the other, `inFlight` at a time, for `runMs`. */
+export async function runOperations(contender, inFlight, runMs = RUN_MS) {
   globalThis.gc();
   const phases = Object.fromEntries(OPERATIONS.map(name => [name, []]));
-  const end = performance.now() + RUN_MS;
+  const end = performance.now() + runMs;
   while (performance.now() < end) {
     const measured = await runOnce(contender, inFlight);
     for (const name of OPERATIONS) phases[name].push(measured[name]);

@@ -1,6 +1,6 @@
-// Copies the results into what is committed: the chart into the README, a table of ratios and all figures into that of
-// the benchmark. The text between the markers is replaced.
-import { readFileSync, writeFileSync } from "node:fs";
+// Copies the results into what is committed: the chart and a table of absolute figures into the README, a table of ratios
+// into that of the benchmark, all figures into RESULTS.md, and the charts. The text between the markers is replaced.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pageRatio, REFERENCE } from "../parts/http.js";
 import { contendersOf, operationRatio } from "../parts/operations.js";
@@ -85,22 +85,30 @@ function replaceBetweenMarkers(file, content) {
   writeFileSync(file, `${text.slice(0, start + START.length)}\n\n${content}\n\n${text.slice(end)}`);
 }
 
-export function publish(results, { sections, targets, chart }) {
+export function publish(results, { sections, targets, charts }) {
+  if (Object.values(results.scale).some(({ bounded }) => bounded)) {
+    throw new Error("the part scale was measured with BENCH_MAX_SESSIONS, and is not for publishing");
+  }
+  if (Object.values(results.operations).some(measured => contendersOf(measured).includes("baseline"))) {
+    throw new Error("the part operations was measured with BENCH_BASELINE, and is not for publishing");
+  }
   const inFlight = Math.max(...IN_FLIGHT);
   const readme = [
-    "![Operations a second relative to other stores](bench/chart.svg)",
+    "![Operations a second relative to other stores](bench/charts/operations.svg)",
     absoluteTable(results.operations),
-    "Made by `npm run bench -- --publish`. dynalite is an emulation: its rates compare clients only. Method, machine, date " +
-      "and all figures are in [bench](bench/README.md).",
+    "Made by `npm run bench -- --publish`. dynalite is an emulation: its rates compare clients only. " +
+      "[The benchmark](bench/README.md) has the method, " +
+      "[its results](bench/RESULTS.md) have the machine, the date and all figures.",
   ];
   const ratios = [
-    "## Ratios",
     summaryTable(results),
-    `Operations a second, one at a time / ${inFlight} in flight, and pages a second with as many connections, relative to ` +
-      "the other store. More than 1 means that this package is faster.",
+    `Operations a second with 1 / ${inFlight} in flight, and pages a second with ${inFlight} connections, relative to the ` +
+      "other store. More than 1 means that this package is faster.",
   ];
   replaceBetweenMarkers(join(bench, "..", "README.md"), readme.join("\n\n"));
-  replaceBetweenMarkers(join(bench, "README.md"), [...ratios, "## Targets", targets, sections].join("\n\n"));
-  writeFileSync(join(bench, "chart.svg"), chart);
-  console.log("published in README.md, bench/README.md and bench/chart.svg");
+  replaceBetweenMarkers(join(bench, "README.md"), ratios.join("\n\n"));
+  replaceBetweenMarkers(join(bench, "RESULTS.md"), ["## Targets", targets, sections].join("\n\n"));
+  mkdirSync(join(bench, "charts"), { recursive: true });
+  for (const [name, svg] of Object.entries(charts)) writeFileSync(join(bench, "charts", `${name}.svg`), svg);
+  console.log("published in README.md, bench/README.md, bench/RESULTS.md and bench/charts");
 }

@@ -52,7 +52,7 @@ const targets = [
   ],
   [
     "memory",
-    "clean-up of 1 % of 100,000: longest hold, ms",
+    "cleanup of 1 % of 100,000: longest hold, ms",
     "cleanup",
     m => atMost(20, { hold: cleanup(m, "ours", "holdMs") }),
   ],
@@ -86,13 +86,13 @@ const targets = [
   ["file", `writing pages against ${PEER}`, "http", m => atLeast(0.8, { write: pageRatio(m, "write") })],
   [
     "file",
-    "clean-up of 1 % of 100,000: work, ms",
+    "cleanup of 1 % of 100,000: work, ms",
     "cleanup",
     m => atMost(15, { work: cleanup(m, "ours", "workMs") }),
   ],
   [
     "file",
-    "clean-up of 1 % of 100,000: longest hold, ms",
+    "cleanup of 1 % of 100,000: longest hold, ms",
     "cleanup",
     m => atMost(5, { hold: cleanup(m, "ours", "holdMs") }),
   ],

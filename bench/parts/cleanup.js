@@ -7,7 +7,7 @@ import { figure, middle, table } from "../lib/tables.js";
 import { call, fill, removals } from "./listings.js";
 
 export const kinds = ["memory", "file"];
-export const title = "Clean-up of 1 % expired";
+export const title = "Cleanup of 1 % expired";
 
 const SHORT_AGE_MS = 10_000;
 /** Past the short age, its slack and the grace period, and before the end of all others. */
@@ -16,7 +16,7 @@ const LATER_MS = 120_000;
 const stores = {
   memory: {
     ours: { count: 100_000, cleanup: store => store.cleanup() },
-    // It has no clean-up: sessions are removed when they are listed.
+    // It has no cleanup: sessions are removed when they are listed.
     "express-session MemoryStore": { count: 100_000, cleanup: store => call(store, "all") },
     memorystore: { count: 100_000, cleanup: async store => store.prune() },
   },
@@ -91,7 +91,7 @@ export function cleanup({ rounds }, name, key) {
 
 export function report(measured) {
   return table(
-    ["clean-up", "sessions", "ms", "ms of work in the event loop", "longest hold in ms"],
+    ["cleanup", "sessions", "ms", "ms of work in the event loop", "longest hold in ms"],
     Object.keys(measured.rounds[0]).map(name => [
       name,
       ...["count", "ms", "workMs", "holdMs"].map(key => figure(cleanup(measured, name, key))),

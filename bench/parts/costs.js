@@ -34,7 +34,7 @@ async function viewPage(contender, sid, writes) {
   await set(contender, sid, session);
 }
 
-/** Each step of a visit: of one user at a time, and of all at once. */
+/** Each step of a visit: of one user at a time, and of all together. */
 async function visits(contender, counted) {
   const sids = Array.from({ length: USERS }, newSid);
   const steps = {
@@ -55,7 +55,7 @@ async function visits(contender, counted) {
   };
   for (const [name, step] of Object.entries(steps)) {
     await count(name, oneByOne(step));
-    if (name !== "signing in") await count(`${name}, ${USERS} at once`, () => Promise.all(sids.map(step)));
+    if (name !== "signing in") await count(`${name}, ${USERS} together`, () => Promise.all(sids.map(step)));
   }
   for (const sid of sids) assertSession(await get(contender, sid), sid, 2);
   await count(

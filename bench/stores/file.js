@@ -42,7 +42,7 @@ export const contenders = {
     const dir = folder(at, "files");
     const Store = require("session-file-store")(session);
     const store = new Store({ path: dir, ttl: 1800, reapInterval: -1, logFn() {} });
-    // `clear` and the clean-up call back when the removal of the last file of the list is done, not that of all.
+    // `clear` and the cleanup call back when the removal of the last file of the list is done, not that of all.
     return { ...fromStore(store, () => removeUnlessKept(at, dir)), removesLate: true };
   },
   "connect-sqlite3 (WAL)": async at => {

@@ -48,7 +48,7 @@ export class Calls {
       outcome = Promise.reject(error);
     }
     observation?.watch(outcome, operation);
-    // Deferred with setImmediate, concurrent requests advance in lockstep: 10 % more pages a second (bench/README.md).
+    // Deferred with setImmediate, concurrent requests advance in lockstep: 10 % more pages a second (bench/RESULTS.md).
     const later = name === "get" ? setImmediate : process.nextTick;
     return callbackify(outcome, typeof last === "function" ? last : undefined, later);
   }

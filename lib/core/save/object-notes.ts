@@ -16,7 +16,7 @@ const ReturnOverride = class {
 
 /**
  * Keeps notes in a private field of the objects, which nobody else can see. A WeakMap would do the same, but garbage
- * collection copies its young entries again and again: it took 9 % of a page view (bench/README.md).
+ * collection copies its young entries again and again: it took 9 % of a page view (bench/RESULTS.md).
  */
 export function objectNotes<Note>(): ObjectNotes<Note> {
   // A TC39 proposal forbids to add private fields to objects that are not extensible.

@@ -1,6 +1,7 @@
 // The chart: operations a second of ours relative to each other contender, with 64 in flight.
 import { contendersOf, operationRatio } from "../parts/operations.js";
 import { OPERATIONS } from "./operations.js";
+import { svg, text } from "./svg.js";
 import { figure } from "./tables.js";
 
 const IN_FLIGHT = 64;
@@ -20,14 +21,8 @@ function position(ratio) {
   return (Math.log(bounded / LOW) / Math.log(HIGH / LOW)) * BAR;
 }
 
-const escaped = text => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-
-function text(x, y, content, attributes = "") {
-  return `<text x="${x.toFixed(1)}" y="${y}" ${attributes}>${escaped(content)}</text>`;
-}
-
 /** @param operations - the results of the part `operations`, by kind of store */
-export function chart(operations) {
+export function operationsChart(operations) {
   const parts = [];
   let y = HEAD;
   for (const [kind, measured] of Object.entries(operations)) {
@@ -64,19 +59,18 @@ export function chart(operations) {
       }),
     ];
   });
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
-      'font-family="system-ui, sans-serif" font-size="12" fill="#1f2328" role="img">',
-    `<title>Operations a second of express-session-stores relative to others, ${IN_FLIGHT} in flight</title>`,
-    // A ground of its own, so that it can be read on a dark page, too.
-    `<rect width="${width}" height="${height}" rx="8" fill="#ffffff"/>`,
-    text(
-      12,
-      22,
-      `Operations a second, ours / theirs, ${IN_FLIGHT} in flight (logarithmic; right of 1× ours is faster)`,
-    ),
-    ...axis,
-    ...parts,
-    "</svg>\n",
-  ].join("\n");
+  return svg(
+    width,
+    height,
+    `Operations a second of express-session-stores relative to others, ${IN_FLIGHT} in flight`,
+    [
+      text(
+        12,
+        22,
+        `Operations a second, ours / theirs, ${IN_FLIGHT} in flight (logarithmic; right of 1× ours is faster)`,
+      ),
+      ...axis,
+      ...parts,
+    ],
+  );
 }
