@@ -20,8 +20,8 @@ module.exports = {
   // The command line and the conformance suite run in processes of their own, or as tests.
   collectCoverageFrom: ["lib/**/*.ts", "!lib/cli/**", "!lib/cli.ts"],
   coverageReporters: ["text-summary"],
-  globalSetup: "./__tests__/helpers/start-engines.ts",
-  globalTeardown: "./__tests__/helpers/stop-engines.ts",
+  globalSetup: "./__tests__/helpers/engines/start-engines.ts",
+  globalTeardown: "./__tests__/helpers/engines/stop-engines.ts",
   testTimeout: 90_000,
   // Node.js 20 can spin for ever when it closes the handles that are left at its end (CleanupHandles). This ends without.
   forceExit: true,

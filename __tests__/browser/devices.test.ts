@@ -1,7 +1,7 @@
-import { Gate } from "../helpers/app.js";
-import { backends, memory, useBackend } from "../helpers/backends.js";
-import { arrive, BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/browser.js";
-import { optionsFor } from "../helpers/example-app.js";
+import { Gate } from "../helpers/apps/app.js";
+import { arrive, BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/apps/browser.js";
+import { optionsFor } from "../helpers/apps/example-app.js";
+import { backends, memory, useBackend } from "../helpers/stores/backends.js";
 
 const userAgents = [
   "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
-import { memory, useBackend } from "../helpers/backends.js";
-import { BrowserTests, expectNotice, LONG_NAME, tabTo } from "../helpers/browser.js";
-import { optionsFor } from "../helpers/example-app.js";
+import { BrowserTests, expectNotice, LONG_NAME, tabTo } from "../helpers/apps/browser.js";
+import { optionsFor } from "../helpers/apps/example-app.js";
+import { memory, useBackend } from "../helpers/stores/backends.js";
 
-const lowContrasts = require("../helpers/contrast.cjs") as () => string[];
+const lowContrasts = require("../helpers/apps/contrast.cjs") as () => string[];
 
 const tests = new BrowserTests();
 

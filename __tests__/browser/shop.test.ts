@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
-import { memory, useBackend } from "../helpers/backends.js";
-import { BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/browser.js";
-import { optionsFor } from "../helpers/example-app.js";
+import { BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/apps/browser.js";
+import { optionsFor } from "../helpers/apps/example-app.js";
+import { memory, useBackend } from "../helpers/stores/backends.js";
 
 const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true };
 

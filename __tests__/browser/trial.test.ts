@@ -1,8 +1,8 @@
 import type { Page } from "playwright-core";
 import type { AbstractStore } from "../../lib/index.js";
-import { file, useBackend } from "../helpers/backends.js";
-import { arrive, BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/browser.js";
-import { optionsFor } from "../helpers/example-app.js";
+import { arrive, BrowserTests, expectNotice, focused, picture, tabTo } from "../helpers/apps/browser.js";
+import { optionsFor } from "../helpers/apps/example-app.js";
+import { file, useBackend } from "../helpers/stores/backends.js";
 
 const tests = new BrowserTests();
 

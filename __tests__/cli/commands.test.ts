@@ -13,7 +13,7 @@ import {
   seeded,
   sidsIn,
   useFolder,
-} from "../helpers/cli.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const sids = Object.keys(seeded);
@@ -83,7 +83,7 @@ describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend =
       [["--created-before", "2020-01-01"], []],
       [["--created-before", new Date(Date.now() - 30 * 86_400_000).toISOString()], ["sid-of-ada-2"]],
       [["--user", "nobody"], []],
-    ])("list with %j", async (filter, expected) => {
+    ])("list shows the sessions that a filter chooses: %j", async (filter, expected) => {
       const { stdout } = await cli(["list", "-s", url, "--json", ...filter]);
       expect(
         jsonLines(stdout)

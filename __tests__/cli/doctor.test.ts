@@ -5,6 +5,7 @@ import { DeleteTableCommand } from "@aws-sdk/client-dynamodb";
 import { Etcd3 } from "etcd3";
 import { checkClock } from "../../lib/cli/doctor/check.js";
 import { createStore } from "../../lib/index.js";
+import { dynamodbClient, startEtcd } from "../helpers/engines/engines.js";
 import {
   type CliResult,
   cli,
@@ -15,8 +16,7 @@ import {
   jsonLines,
   seed,
   useFolder,
-} from "../helpers/cli.js";
-import { dynamodbClient, startEtcd } from "../helpers/engines.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 
@@ -32,7 +32,7 @@ const versions = {
   node: `ok: Node.js ${process.versions.node}`,
 };
 
-describe("on a file", () => {
+describe("the doctor on a file", () => {
   it("looks at permissions, readers, size and space", async () => {
     const url = await fileBackend.create(folder());
     await seed(url);
@@ -67,7 +67,7 @@ describe("on a file", () => {
   });
 });
 
-describe("on etcd", () => {
+describe("the doctor on etcd", () => {
   it("looks at members, clock, version, quota, alarms and compaction", async () => {
     const url = await etcdBackend.create(folder());
     const result = await cli(["doctor", "-s", url, "--json"]);
@@ -120,7 +120,7 @@ describe("on etcd", () => {
   });
 });
 
-describe("on DynamoDB", () => {
+describe("the doctor on DynamoDB", () => {
   let proxy: Server | undefined;
   afterEach(() => {
     proxy?.close();
@@ -226,7 +226,7 @@ describe("the difference of two clocks", () => {
     [5000, "ok", "5 s ahead of X's"],
     [-12_000, "warning", "12 s behind X's"],
     [90_000, "problem", "90 s ahead of X's"],
-  ])("%d ms", (ms, status, detail) => {
+  ])("of %d ms is of the status %s", (ms, status, detail) => {
     expect(checkClock(date, at + ms - 40, at + ms + 40, "X")).toMatchObject({ status, detail });
   });
 

@@ -1,7 +1,15 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DynamoDBStore } from "../../lib/dynamodb.js";
-import { cli, dynamodbBackend, etcdHost, fileBackend, jsonLines, useFolder, userOf } from "../helpers/cli.js";
-import { dynamodbClient } from "../helpers/engines.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
+import {
+  cli,
+  dynamodbBackend,
+  etcdHost,
+  fileBackend,
+  jsonLines,
+  useFolder,
+  userOf,
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 

@@ -12,7 +12,7 @@ import {
   start,
   startOnTerminal,
   useFolder,
-} from "../helpers/cli.js";
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const dist = join(__dirname, "../../dist");

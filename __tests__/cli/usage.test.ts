@@ -4,7 +4,15 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digest } from "../../lib/core/hashed-ids.js";
 import { createStore } from "../../lib/index.js";
-import { cli, fileBackend, jsonLines, PROGRAM, seed, startOnTerminal, useFolder } from "../helpers/cli.js";
+import {
+  cli,
+  fileBackend,
+  jsonLines,
+  PROGRAM,
+  seed,
+  startOnTerminal,
+  useFolder,
+} from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const dist = join(__dirname, "../../dist");
@@ -81,7 +89,7 @@ describe("wrong usage", () => {
     [["ping", "-s", "memory:?maximum=1"], /Unknown parameter `maximum`/],
     [["ping", "-s", "memory:?max=one"], /Expected `max` to be a number/],
     [["ping", "-s", "./missing.js"], /The module `\.\/missing\.js` of `--store` does not exist/],
-  ])("%j", async (args, message) => {
+  ])("is rejected with exit code 2 and what is wrong: %j", async (args, message) => {
     const { code, stdout, stderr } = await cli(args, { cwd: folder() });
     expect([code, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(message);

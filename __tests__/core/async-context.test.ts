@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import { Clock } from "../../lib/conformance/clock.js";
 import { load, plain } from "../../lib/conformance/sessions.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import { backends, type OpenBackend } from "../helpers/backends.js";
+import { backends, type OpenBackend } from "../helpers/stores/backends.js";
 
 /*
  * Applications keep in an AsyncLocalStorage what belongs to a request: its span, its user, its tenant. A callback or

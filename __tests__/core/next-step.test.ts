@@ -183,12 +183,15 @@ const cases = Object.entries(table).flatMap(([state, byOrigin]) =>
   ),
 );
 
-it.each(cases)("a $origin session, stored: $state, conflict: $conflict: $expected", each => {
-  const { state, origin, conflict, expected } = each;
-  expect(wordsOf(nextStep(factsOf(origin, { conflict }), states[state], NOW))).toBe(expected);
-});
+it.each(cases)(
+  "the next step for a $origin session, stored: $state, conflict: $conflict, is: $expected",
+  each => {
+    const { state, origin, conflict, expected } = each;
+    expect(wordsOf(nextStep(factsOf(origin, { conflict }), states[state], NOW))).toBe(expected);
+  },
+);
 
-it("writes over exactly what it was given, token included", () => {
+it("the next step writes over exactly what it was given, token included", () => {
   for (const state of ["same", "changed", "tombstone"] as const) {
     const step = nextStep(factsOf("plain"), states[state], NOW);
     expect(step).toMatchObject({ over: states[state] });
@@ -275,7 +278,7 @@ describe("a tombstone", () => {
   });
 });
 
-it("depends on no clock but the one it is given", () => {
+it("the next step depends on no clock but the one it is given", () => {
   const record = states.same?.record as StoredRecord;
   const end = endOf(record, lifetimes);
   expect(wordsOf(nextStep(factsOf("loaded"), states.same, end + GRACE_MS - 1))).toBe(SAME.merge);

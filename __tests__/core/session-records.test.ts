@@ -2,7 +2,7 @@ import { internalsOf } from "../../lib/core/abstract-store.js";
 import { digest } from "../../lib/core/hashed-ids.js";
 import type { SessionRecord } from "../../lib/core/session-records.js";
 import type { AbstractStore } from "../../lib/index.js";
-import { backends, useBackend } from "../helpers/backends.js";
+import { backends, useBackend } from "../helpers/stores/backends.js";
 
 const session = (data: object = {}, lifetime = 3_600_000) =>
   ({ cookie: { originalMaxAge: lifetime, path: "/" }, ...data }) as never;

@@ -10,7 +10,7 @@ import {
   setMaxAge,
 } from "../../lib/conformance/sessions.js";
 import type { OperationMessage, StoredRecord, StoreOptions, WriteResult } from "../../lib/index.js";
-import { never, ScriptedStore } from "../helpers/scripted-store.js";
+import { never, ScriptedStore } from "../helpers/stores/scripted-store.js";
 
 const TTL = 600;
 const KEY = "sess:sid";

@@ -123,7 +123,7 @@ describe.each(newSessions)("of a new session, %s", name => {
   });
 });
 
-it("replaces a session by plain data that has a Cookie of express-session", async () => {
+it("plain data with a Cookie of express-session replaces a session", async () => {
   await store.set("sid", plain({ views: 1 }));
   await store.set("sid", { cookie: new Cookie(), theirs: 2 } as unknown as SessionData);
   expect(await stored(store, "sid")).toEqual({ theirs: 2 });

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { Pool } from "pg";
 import { DynamoDBStore } from "../../lib/dynamodb.js";
-import { dynaliteClient } from "../helpers/engines.js";
+import { dynaliteClient } from "../helpers/engines/engines.js";
 import { type CodeBlock, documents, root } from "./markdown.js";
 
 /*

@@ -1,4 +1,4 @@
-import { dynaliteClient } from "../helpers/engines.js";
+import { dynaliteClient } from "../helpers/engines/engines.js";
 import { dynamodbTests } from "./suite/index.js";
 
 dynamodbTests({

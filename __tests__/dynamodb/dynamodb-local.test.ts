@@ -1,4 +1,4 @@
-import { dynamodbClient } from "../helpers/engines.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
 import { dynamodbTests } from "./suite/index.js";
 
 dynamodbTests({

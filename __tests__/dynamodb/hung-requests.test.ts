@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { DeleteTableCommand, type DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { sids } from "../../lib/conformance/sessions.js";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
-import { dynaliteClient } from "../helpers/engines.js";
+import { dynaliteClient } from "../helpers/engines/engines.js";
 import { DynamoDBProxy } from "../helpers/faults/dynamodb-proxy.js";
 import { clientAt, saveAll } from "./suite/context.js";
 

@@ -1,7 +1,7 @@
 import { Etcd3 } from "etcd3";
 import { Operation } from "../../lib/core/operation.js";
 import { AttemptDeadlines } from "../../lib/etcd/attempt-deadline.js";
-import { etcdClient, etcdEndpoints, freePorts } from "../helpers/engines.js";
+import { etcdClient, etcdEndpoints, freePorts } from "../helpers/engines/engines.js";
 
 /** How much later than the deadline of the operation the client gives up. */
 const CLIENT_DELAY_MS = 500;

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { load, plain, requestSession, sids, stored } from "../../lib/conformance/sessions.js";
 import { MAX_LEASE_KEYS } from "../../lib/etcd/lease-pool.js";
-import type { Interference } from "../helpers/counting.js";
+import type { Interference } from "../helpers/stores/counting.js";
 import { down, forEach, useEtcd } from "./harness.js";
 
 const etcd = useEtcd();

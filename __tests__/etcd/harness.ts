@@ -3,8 +3,8 @@ import { type Etcd3, GRPCUnavailableError } from "etcd3";
 import { Clock } from "../../lib/conformance/clock.js";
 import { leaseEnd } from "../../lib/etcd/lease-pool.js";
 import { EtcdStore, type EtcdStoreOptions } from "../../lib/etcd/store.js";
-import { type Message, type Traffic, trafficOfEtcd } from "../helpers/counting.js";
-import { etcdClient } from "../helpers/engines.js";
+import { etcdClient } from "../helpers/engines/engines.js";
+import { type Message, type Traffic, trafficOfEtcd } from "../helpers/stores/counting.js";
 
 /** How etcd3 fails if it reaches no member, and if a connection ends before the response. */
 export const down = new GRPCUnavailableError("14 UNAVAILABLE: No connection established");

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { eventsOf } from "../../lib/conformance/observe.js";
 import { find, load, plain, requestSession, sids, stored } from "../../lib/conformance/sessions.js";
-import { performTwice } from "../helpers/counting.js";
+import { performTwice } from "../helpers/stores/counting.js";
 import { down, forEach, gate, useEtcd } from "./harness.js";
 
 const etcd = useEtcd();

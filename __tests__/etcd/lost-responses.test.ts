@@ -2,8 +2,8 @@ import { Etcd3 } from "etcd3";
 import { eventsOf } from "../../lib/conformance/observe.js";
 import { load, plain, requestSession, sids, stored } from "../../lib/conformance/sessions.js";
 import { EtcdStore } from "../../lib/etcd/store.js";
-import { loseAnswer, type Message, performTwice } from "../helpers/counting.js";
-import { EtcdCluster } from "../helpers/etcd-cluster.js";
+import { EtcdCluster } from "../helpers/engines/etcd-cluster.js";
+import { loseAnswer, type Message, performTwice } from "../helpers/stores/counting.js";
 import { hangNext, lost, useEtcd } from "./harness.js";
 
 const etcd = useEtcd();

@@ -4,8 +4,8 @@ import { invoke, methodNames } from "../../lib/conformance/observe.js";
 import { plain, sids } from "../../lib/conformance/sessions.js";
 import { assertDevices, handleOf, signInAll, userOf } from "../../lib/conformance/user-sessions.js";
 import type { EtcdStore } from "../../lib/etcd/store.js";
-import { type Traffic, trafficOfEtcd } from "../helpers/counting.js";
-import { type OwnEtcd, startEtcd } from "../helpers/engines.js";
+import { type OwnEtcd, startEtcd } from "../helpers/engines/engines.js";
+import { type Traffic, trafficOfEtcd } from "../helpers/stores/counting.js";
 import { forEach, useEtcd } from "./harness.js";
 
 const etcd = useEtcd();

@@ -1,7 +1,7 @@
 import { find, load, plain, sids, stored } from "../../lib/conformance/sessions.js";
 import type { EtcdStore } from "../../lib/etcd/store.js";
-import { performTwice } from "../helpers/counting.js";
-import { etcdClient } from "../helpers/engines.js";
+import { etcdClient } from "../helpers/engines/engines.js";
+import { performTwice } from "../helpers/stores/counting.js";
 import { down, forEach, useEtcd } from "./harness.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
@@ -9,15 +9,15 @@ const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
 const etcd = useEtcd();
 const { client, open, raw, traffic } = etcd;
 
-describe("sizes", () => {
-  it("takes a session of just under 1.5 MiB", async () => {
+describe("sessions", () => {
+  it("of just under 1.5 MiB are saved", async () => {
     const store = open();
     const text = "x".repeat(MAX_REQUEST_BYTES - 1024);
     await store.set("sid", plain({ text }));
     expect(await stored(store, "sid")).toEqual({ text });
   });
 
-  it("refuses a larger one before it is sent, and keeps the record", async () => {
+  it("of more are rejected before they are sent, and the record stays", async () => {
     const store = open();
     await store.set("sid", plain({ user: "ann" }));
     const { kvs: before } = await raw.kv.range({ key: Buffer.from(`${etcd.prefix}sid`) });
@@ -69,7 +69,7 @@ describe("sizes", () => {
     });
   });
 
-  it("puts large sessions of one moment into several requests", async () => {
+  it("of 300 KB that are saved at the same moment are sent in several requests", async () => {
     const store = open();
     const text = "x".repeat(300_000);
     const some = sids(20);
@@ -153,7 +153,7 @@ describe("sizes", () => {
     });
   });
 
-  it("lists, counts and clears 20,000 sessions of 1 KB while other requests go on", async () => {
+  it("of 1 KB are listed, counted and cleared, 20,000 of them, while other requests go on", async () => {
     const store = open({ timeoutMs: 20_000 });
     const text = "x".repeat(1000);
     const all = sids(20_000);

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Etcd3 } from "etcd3";
 import { Clock } from "../../lib/conformance/clock.js";
 import { load, plain, sids, stored } from "../../lib/conformance/sessions.js";
-import { freePorts, type OwnEtcd, startEtcd } from "../helpers/engines.js";
+import { freePorts, type OwnEtcd, startEtcd } from "../helpers/engines/engines.js";
 import { down, forEach, useEtcd } from "./harness.js";
 
 const etcd = useEtcd();

@@ -20,8 +20,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { FileStore } from "../../lib/file/store.js";
-import { describeKills } from "../helpers/kills.js";
 import { below, seeded } from "../helpers/random.js";
+import { describeKills } from "../helpers/suites/kills.js";
 
 const run = promisify(execFile);
 
@@ -43,7 +43,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Reads files, and writes to them, in a process of its own, which has to survive it. */
 async function readFiles(paths: string[], ...flags: string[]): Promise<Seen[]> {
-  const script = join(__dirname, "../helpers/file-reader.cjs");
+  const script = join(__dirname, "../helpers/processes/file-reader.cjs");
   const { stdout } = await run(process.execPath, [script, ...flags, ...paths], { maxBuffer: 2 ** 26 });
   return stdout
     .trimEnd()
@@ -299,7 +299,7 @@ describe("a full disk", () => {
       sids.map(sid => store.set(sid, { cookie: { originalMaxAge: null }, filling, value: sid } as never)),
     );
     await store.close();
-    const reader = join(__dirname, "../helpers/file-reader.cjs");
+    const reader = join(__dirname, "../helpers/processes/file-reader.cjs");
     const limited = `trap "" XFSZ; ulimit -f 1; exec "$0" "$1" "$2"`;
     const { stdout } = await run("bash", ["-c", limited, process.execPath, reader, path]);
     const { found, errors } = JSON.parse(stdout);

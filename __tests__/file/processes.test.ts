@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { FileStore, type FileStoreOptions } from "../../lib/file/store.js";
-import { EventLoop } from "../helpers/event-loop.js";
+import { EventLoop } from "../helpers/measures/event-loop.js";
 
-const USER = join(__dirname, "../helpers/file-user.cjs");
+const USER = join(__dirname, "../helpers/processes/file-user.cjs");
 
 let folder: string;
 let path: string;

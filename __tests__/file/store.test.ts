@@ -1,5 +1,4 @@
-import { execFile, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile, execFileSync } from "node:child_process";
 import {
   existsSync,
   linkSync,
@@ -15,48 +14,14 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import type { SessionData } from "express-session";
 import { LmdbFile } from "../../lib/file/lmdb-file.js";
 import { FileStore, type FileStoreOptions } from "../../lib/file/store.js";
+import { living, session, useSessionFile } from "../helpers/stores/session-files.js";
 
 const run = promisify(execFile);
-const MINUTE_MS = 60_000;
 
-let folder: string;
-let path: string;
-const stores: FileStore[] = [];
-
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "file-store-"));
-});
-beforeEach(() => {
-  path = join(mkdtempSync(join(folder, "test-")), "data", "sessions.lmdb");
-});
-afterEach(async () => {
-  await Promise.all(stores.splice(0).map(store => store.close()));
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function open(options: Partial<FileStoreOptions> = {}): FileStore {
-  const store = new FileStore({ path, ...options });
-  stores.push(store);
-  return store;
-}
-
-/** Every key of the sweep index. */
-async function indexKeys(): Promise<string[]> {
-  const file = await LmdbFile.open(path);
-  const keys = file.indexKeys("9".repeat(16), 1000);
-  await file.release();
-  return keys;
-}
-
-const session = (fields: object = {}) => ({ cookie: { originalMaxAge: null }, ...fields });
-
-/** A session that lives for so long after its last use. */
-function living(ms: number) {
-  return { cookie: { originalMaxAge: ms } };
-}
+const sessionFile = useSessionFile();
+const { open } = sessionFile;
 
 describe("path", () => {
   it("is required", () => {
@@ -67,21 +32,21 @@ describe("path", () => {
 
   it("is not touched before the first operation", () => {
     open();
-    expect(() => statSync(path)).toThrow(/ENOENT/);
+    expect(() => statSync(sessionFile.path)).toThrow(/ENOENT/);
   });
 
   it("is created with its folder, for the owner alone", async () => {
     await open().set("sid", session());
-    expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(statSync(`${path}-lock`).mode & 0o777).toBe(0o600);
-    expect(statSync(join(path, "..")).mode & 0o777).toBe(0o700);
+    expect(statSync(sessionFile.path).mode & 0o777).toBe(0o600);
+    expect(statSync(`${sessionFile.path}-lock`).mode & 0o777).toBe(0o600);
+    expect(statSync(join(sessionFile.path, "..")).mode & 0o777).toBe(0o700);
   });
 
   it("holds every session in one file, whatever its sid", async () => {
     const store = open();
     for (const sid of ["../../etc/passwd", "a/b", "nul\0", "😀", "x".repeat(5000)])
       await store.set(sid, session());
-    expect(readdirSync(join(path, "..")).sort()).toEqual(["sessions.lmdb", "sessions.lmdb-lock"]);
+    expect(readdirSync(join(sessionFile.path, "..")).sort()).toEqual(["sessions.lmdb", "sessions.lmdb-lock"]);
   });
 
   it.each([
@@ -89,19 +54,19 @@ describe("path", () => {
     ["a few bytes", "ab"],
     ["zeros", "\0".repeat(16_384)],
   ])("gives a clear error for %s, and leaves it as it is", async (_what, content) => {
-    path = join(folder, `foreign-${content.length}`);
-    writeFileSync(path, content);
+    sessionFile.path = join(sessionFile.folder, `foreign-${content.length}`);
+    writeFileSync(sessionFile.path, content);
     const store = open();
     await expect(store.get("sid")).rejects.toMatchObject({
       code: "ERR_STORE_UNAVAILABLE",
-      message: expect.stringContaining(path),
+      message: expect.stringContaining(sessionFile.path),
     });
     await expect(store.set("sid", session())).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
-    expect(readFileSync(path, "utf8")).toBe(content);
+    expect(readFileSync(sessionFile.path, "utf8")).toBe(content);
   });
 
   it.each(["/dev/null", "/dev/zero"])("gives a clear error for the device %s", async device => {
-    path = device;
+    sessionFile.path = device;
     await expect(open().get("sid")).rejects.toMatchObject({
       code: "ERR_STORE_UNAVAILABLE",
       message: expect.stringContaining("not a regular file"),
@@ -109,10 +74,10 @@ describe("path", () => {
   });
 
   it("gives a clear error for a folder, and works once that is gone", async () => {
-    path = mkdtempSync(join(folder, "is-a-folder-"));
+    sessionFile.path = mkdtempSync(join(sessionFile.folder, "is-a-folder-"));
     const store = open();
     await expect(store.get("sid")).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
-    rmSync(path, { recursive: true });
+    rmSync(sessionFile.path, { recursive: true });
     await store.set("sid", session({ views: 1 }));
     expect(await store.get("sid")).toMatchObject({ views: 1 });
   });
@@ -149,7 +114,7 @@ describe("a restart", () => {
   it("after SIGKILL finds what was acknowledged", async () => {
     const script = `
       const { FileStore } = require("express-session-stores/file");
-      const store = new FileStore({ path: ${JSON.stringify(path)} });
+      const store = new FileStore({ path: ${JSON.stringify(sessionFile.path)} });
       (async () => {
         for (let index = 0; ; index++) {
           await store.set("sid-" + index, { cookie: {}, index });
@@ -167,219 +132,11 @@ describe("a restart", () => {
   });
 });
 
-describe("cleanup", () => {
-  let now: number;
-  /** Stores whose clock the test moves, and in which every touch is written. */
-  const timed = { now: () => now, cleanupInterval: 0, touchAfter: 0 };
-
-  beforeEach(() => {
-    now = Date.now();
-  });
-
-  it("deletes sessions of every prefix that ended a minute ago, and returns how many", async () => {
-    const store = open(timed);
-    const other = open({ ...timed, prefix: "other:" });
-    await store.set("past", living(1000));
-    await other.set("past", living(1000));
-    await store.set("alive", living(10 * MINUTE_MS));
-    now += 1000 + MINUTE_MS - 1;
-    expect(await store.cleanup()).toBe(0);
-    now += 1;
-    expect(await store.cleanup()).toBe(2);
-    expect(await store.ids()).toEqual(["alive"]);
-  });
-
-  it("leaves a session alone that was touched or saved since, and deletes it when its time comes", async () => {
-    const store = open(timed);
-    await store.set("touched", living(2 * MINUTE_MS));
-    await store.set("saved", living(2 * MINUTE_MS));
-    now += MINUTE_MS;
-    await store.touch("touched", (await store.get("touched")) as SessionData);
-    await store.set("saved", living(5 * MINUTE_MS));
-    now += 2 * MINUTE_MS;
-    expect(await store.cleanup()).toBe(0);
-    now += 5 * MINUTE_MS;
-    expect(await store.cleanup()).toBe(2);
-    expect(await indexKeys()).toEqual([]);
-  });
-
-  it("finds a session whose lifetime was shortened", async () => {
-    const store = open(timed);
-    await store.set("sid", living(60 * MINUTE_MS));
-    await store.set("sid", living(1000));
-    expect(await indexKeys()).toHaveLength(1);
-    now += 2 * MINUTE_MS;
-    expect(await store.cleanup()).toBe(1);
-  });
-
-  it("deletes what destroyed sessions leave behind after an hour, without counting or reporting it", async () => {
-    const store = open(timed);
-    const expired = jest.fn();
-    store.on("expired", expired);
-    await store.set("long", living(48 * 60 * MINUTE_MS));
-    await store.set("short", living(MINUTE_MS));
-    await store.destroy("long");
-    await store.destroy("short");
-    await store.destroy("never stored");
-    expect(await indexKeys()).toHaveLength(3);
-    now += 60 * MINUTE_MS - 1;
-    expect(await store.cleanup()).toBe(0);
-    expect(await indexKeys()).toHaveLength(3);
-    now += 1;
-    expect(await store.cleanup()).toBe(0);
-    expect(await indexKeys()).toEqual([]);
-    const file = await LmdbFile.open(path);
-    expect([...file.entries("\0")]).toEqual([]);
-    await file.release();
-    expect(expired).not.toHaveBeenCalled();
-  });
-
-  it("reports each session that it deletes once", async () => {
-    const store = open(timed);
-    const expired = jest.fn();
-    store.on("expired", expired);
-    await store.set("sid", living(1000));
-    now += 2 * MINUTE_MS;
-    await store.cleanup();
-    await new Promise(setImmediate);
-    expect(expired.mock.calls).toEqual([[expect.objectContaining({ reason: "removed" })]]);
-  });
-
-  it("leaves entries of version 0.1 and foreign ones where they are, and drops their index keys", async () => {
-    const store = open(timed);
-    await store.ping();
-    const file = await LmdbFile.open(path);
-    const texts = { old: `${now} 123456 v.1 ${now} 60000 ${now}\n{"cookie":{}}`, foreign: "text", empty: "" };
-    for (const [sid, text] of Object.entries(texts)) {
-      await file.put(`sess:${sid}`, text, null, { add: `${"0".repeat(16)}sess:${sid}`, remove: undefined });
-    }
-    const corrupt = jest.fn();
-    store.on("corrupt", corrupt);
-    expect(await store.cleanup()).toBe(0);
-    expect(await indexKeys()).toEqual([]);
-    for (const [sid, text] of Object.entries(texts)) {
-      expect(await store.get(sid)).toBeNull();
-      expect(file.get(`sess:${sid}`)?.value).toBe(text);
-    }
-    await new Promise(setImmediate);
-    expect(corrupt).toHaveBeenCalledTimes(3);
-    await file.release();
-    await store.destroy("old");
-    await store.set("foreign", session()).catch(() => {});
-    expect(await store.ids()).toEqual([]);
-  });
-
-  it("with 200 ended sessions reads none of the 19,800 others", async () => {
-    const store = open(timed);
-    const [past, future] = [living(1000), living(60 * MINUTE_MS)];
-    for (let from = 0; from < 20_000; from += 5000) {
-      const sids = Array.from({ length: 5000 }, (_, index) => from + index);
-      await Promise.all(sids.map(sid => store.set(`sid-${sid}`, sid % 100 === 0 ? past : future)));
-    }
-    now += 2 * MINUTE_MS;
-    const reads = jest.spyOn(LmdbFile.prototype, "get");
-    expect(await store.cleanup()).toBe(200);
-    expect(reads).toHaveBeenCalledTimes(200);
-    reads.mockRestore();
-    expect(await store.length()).toBe(19_800);
-  });
-
-  it("deletes no session that is saved while the sweep looks at it", async () => {
-    const [store, other] = [open(timed), open(timed)];
-    await store.set("sid", living(MINUTE_MS));
-    const loaded = Object.assign((await other.get("sid")) as SessionData, { views: 1 });
-    now += 2 * MINUTE_MS;
-    const { remove } = LmdbFile.prototype;
-    const spy = jest.spyOn(LmdbFile.prototype, "remove").mockImplementationOnce(async function (
-      this: LmdbFile,
-      ...args
-    ) {
-      // On a clock that is a little behind, the session ended less than a minute ago.
-      now -= 1;
-      await other.set("sid", loaded);
-      now += 1;
-      return await remove.apply(this, args);
-    });
-    expect(await store.cleanup()).toBe(0);
-    expect(spy).toHaveBeenCalledTimes(1);
-    spy.mockRestore();
-    expect(await store.get("sid")).toMatchObject({ views: 1 });
-    expect(await indexKeys()).toHaveLength(1);
-  });
-
-  it("keeps no other process from writing while this one is busy with something else", async () => {
-    const store = open(timed);
-    await Promise.all(Array.from({ length: 2000 }, (_, index) => store.set(`sid-${index}`, living(1000))));
-    now += 2 * MINUTE_MS;
-    const script = `
-      const { FileStore } = require("express-session-stores/file");
-      const store = new FileStore({ path: ${JSON.stringify(path)}, timeoutMs: 1000 });
-      let stopped = false;
-      process.once("message", () => { stopped = true; });
-      (async () => {
-        for (let saves = 0; !stopped; saves++) {
-          await store.set("theirs", { cookie: {} }).catch(error => process.send(error.code));
-          if (saves === 0) process.send("ready");
-        }
-        process.send("done");
-        process.disconnect();
-      })();`;
-    const writer = spawn(process.execPath, ["-e", script], {
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-    });
-    const messages: unknown[] = [];
-    writer.on("message", message => messages.push(message));
-    await once(writer, "message");
-    const cleanup = store.cleanup();
-    await new Promise(resolve => setImmediate(resolve));
-    for (const end = performance.now() + 2000; performance.now() < end; );
-    expect(await cleanup).toBe(2000);
-    writer.send("stop");
-    await once(writer, "exit");
-    expect(messages).toEqual(["ready", "done"]);
-  });
-
-  it.each([
-    ["on a clock with fractions that stands still", {}, Date.now() + 0.5],
-    ["of sessions that were to live for ever", { absoluteTimeout: 1e300, touchAfter: 1e300 }, Date.now()],
-  ])("ends %s", async (_what, options, start) => {
-    now = start;
-    const store = open({ ...timed, ttl: 1, ...options });
-    await store.set("sid", session());
-    now = 8.64e15 + MINUTE_MS;
-    expect(await store.cleanup()).toBe(1);
-  });
-
-  it("may run in several stores at once", async () => {
-    const [store, other] = [open(timed), open(timed)];
-    const past = living(1000);
-    await Promise.all(Array.from({ length: 500 }, (_, index) => store.set(`sid-${index}`, past)));
-    now += 2 * MINUTE_MS;
-    const [one, two] = await Promise.all([store.cleanup(), other.cleanup()]);
-    expect(one + two).toBe(500);
-  });
-
-  it("runs by itself at its interval", async () => {
-    jest.useFakeTimers({ doNotFake: ["setImmediate", "nextTick", "setTimeout", "queueMicrotask"] });
-    try {
-      const store = open({ ...timed, cleanupInterval: 30, prefix: "" });
-      await store.set("past", living(1000));
-      now += 2 * MINUTE_MS;
-      const cleaned = jest.spyOn(store, "cleanup");
-      jest.advanceTimersByTime(30_000);
-      expect(cleaned).toHaveBeenCalledTimes(1);
-      expect(await cleaned.mock.results[0]?.value).toBe(1);
-    } finally {
-      jest.useRealTimers();
-    }
-  });
-});
-
 describe("a full disk", () => {
   it("fails saves with the reason, loses nothing that was acknowledged, and leaves the process alive", async () => {
     const script = `
       const { FileStore } = require("express-session-stores/file");
-      const store = new FileStore({ path: ${JSON.stringify(path)} });
+      const store = new FileStore({ path: ${JSON.stringify(sessionFile.path)} });
       console.error = () => {};
       (async () => {
         const saved = [], failed = [];
@@ -414,7 +171,7 @@ describe("space", () => {
         Array.from({ length: 500 }, (_, n) => store.set(`sid-${n}`, session({ data: "x".repeat(2000) }))),
       );
       await store.clear();
-      return statSync(path).size;
+      return statSync(sessionFile.path).size;
     };
     const first = await round();
     let last = first;
@@ -426,15 +183,15 @@ describe("space", () => {
 describe("a path that is a link", () => {
   it.each(["to the file", "to where it will be"])("%s, leads to the one lock that all share", async where => {
     const link = join(mkdtempSync(join(tmpdir(), "express-session-stores-test-")), "link.lmdb");
-    mkdirSync(dirname(path));
-    symlinkSync(path, link);
+    mkdirSync(dirname(sessionFile.path));
+    symlinkSync(sessionFile.path, link);
     if (where === "to the file") await open().set("sid", session());
     const script = `
       const { FileStore } = require("express-session-stores/file");
       new FileStore({ path: ${JSON.stringify(link)} }).set("by the link", { cookie: {} });`;
     execFileSync(process.execPath, ["-e", script]);
     expect(await open().get("by the link")).not.toBeNull();
-    expect([existsSync(`${link}-lock`), existsSync(`${path}-lock`)]).toEqual([false, true]);
+    expect([existsSync(`${link}-lock`), existsSync(`${sessionFile.path}-lock`)]).toEqual([false, true]);
     rmSync(dirname(link), { recursive: true });
   });
 
@@ -443,8 +200,8 @@ describe("a path that is a link", () => {
     const [loop, other] = [join(folder, "loop.lmdb"), join(folder, "other.lmdb")];
     symlinkSync(loop, loop);
     await open().set("sid", session());
-    for (const store of stores.splice(0)) await store.close();
-    linkSync(path, other);
+    for (const store of sessionFile.stores.splice(0)) await store.close();
+    linkSync(sessionFile.path, other);
     for (const [bad, reason] of [
       [loop, /ELOOP/],
       [other, /has other names \(hard links\)/],
@@ -461,7 +218,7 @@ describe("a path that is a link", () => {
 
 describe("close", () => {
   it("lets nothing reach the file any more, whatever is still in flight", async () => {
-    const file = await LmdbFile.open(path);
+    const file = await LmdbFile.open(sessionFile.path);
     await file.put("key", "text", null);
     await file.release();
     const late: (() => unknown)[] = [
@@ -501,7 +258,7 @@ describe("several processes", () => {
     const before = store.get("sid");
     const script = `
       const { FileStore } = require("express-session-stores/file");
-      new FileStore({ path: ${JSON.stringify(path)} }).set("sid", { cookie: {}, views: 2 });`;
+      new FileStore({ path: ${JSON.stringify(sessionFile.path)} }).set("sid", { cookie: {}, views: 2 });`;
     execFileSync(process.execPath, ["-e", script]);
     const after = store.get("sid");
     expect(await before).toMatchObject({ views: 1 });
@@ -513,7 +270,7 @@ describe("several processes", () => {
   /** A process that changes its own key of one session again and again, loading it anew each time. */
   const worker = (key: string) => `
     const { FileStore } = require("express-session-stores/file");
-    const store = new FileStore({ path: ${JSON.stringify(path)} });
+    const store = new FileStore({ path: ${JSON.stringify(sessionFile.path)} });
     (async () => {
       for (let change = 1; change <= ${CHANGES}; change++) {
         const session = await store.get("shared");
@@ -534,10 +291,10 @@ describe("several processes", () => {
   });
 });
 
-it("does not keep its process alive, closed or not", async () => {
+it("a store does not keep its process alive, closed or not", async () => {
   const script = `
     const { FileStore } = require("express-session-stores/file");
-    new FileStore({ path: ${JSON.stringify(path)} }).set("sid", { cookie: {} }).then(() => console.log("saved"));`;
+    new FileStore({ path: ${JSON.stringify(sessionFile.path)} }).set("sid", { cookie: {} }).then(() => console.log("saved"));`;
   const { stdout } = await run(process.execPath, ["-e", script], { timeout: 10_000 });
   expect(stdout).toBe("saved\n");
 });

@@ -1,7 +1,7 @@
 import type { RequestListener } from "node:http";
 import request from "supertest";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import { backends, dynalite, useBackend } from "../helpers/backends.js";
+import { backends, dynalite, useBackend } from "../helpers/stores/backends.js";
 
 const { createApp, user } = require("../../examples/passport/app.js") as {
   createApp(store: AbstractStore, secret: string): RequestListener;

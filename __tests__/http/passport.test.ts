@@ -4,9 +4,9 @@ import session from "express-session";
 import { Passport } from "passport";
 import { Strategy } from "passport-local";
 import type { AbstractStore, ConflictEvent } from "../../lib/index.js";
-import { Browser, Gate, settled } from "../helpers/app.js";
-import { backends, useBackend } from "../helpers/backends.js";
+import { Browser, Gate, settled } from "../helpers/apps/app.js";
 import { advance, stopClock } from "../helpers/stopped-clock.js";
+import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
  * Passport signs a user in by a new session: it regenerates, may copy the old session into the new one, its cookie

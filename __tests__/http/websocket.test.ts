@@ -5,9 +5,9 @@ import express from "express";
 import session from "express-session";
 import { WebSocket, WebSocketServer } from "ws";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import { type AppRequest, Browser, settled } from "../helpers/app.js";
-import { backends, useBackend } from "../helpers/backends.js";
+import { type AppRequest, Browser, settled } from "../helpers/apps/app.js";
 import { advance, stopClock } from "../helpers/stopped-clock.js";
+import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
  * A WebSocket holds the session of the request that opened it, for hours. `session.touch().save()` is how such a

@@ -6,8 +6,8 @@ import { find, lasting, load, plain } from "../../lib/conformance/sessions.js";
 import { type AbstractStore, StoreError, type StoreOptions, UNREADABLE } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
 import { type CopyOptions, type CopyProgress, copy, type SourceItem } from "../../lib/migrate.js";
-import { backends, useBackend } from "../helpers/backends.js";
-import { ScriptedStore } from "../helpers/scripted-store.js";
+import { backends, useBackend } from "../helpers/stores/backends.js";
+import { ScriptedStore } from "../helpers/stores/scripted-store.js";
 
 const MINUTE = 60;
 const SECRET = randomBytes(32);

@@ -22,9 +22,9 @@ import {
   type SessionReader,
   type Stage,
 } from "../../lib/migrate.js";
-import { Browser, createApp } from "../helpers/app.js";
-import { dynamodbClient } from "../helpers/engines.js";
-import { createDynamoDBStore } from "../helpers/old-stores.js";
+import { Browser, createApp } from "../helpers/apps/app.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
+import { createDynamoDBStore } from "../helpers/migration/old-stores.js";
 
 const COOKIE = { maxAge: 600_000 };
 const VISITORS = 40;
@@ -90,7 +90,7 @@ afterEach(async () => {
   cleanUp = [];
 });
 
-describe("in the table of the old store, with other keys", () => {
+describe("a migrating store in the table of the old store, with other keys", () => {
   interface TableKind {
     readonly name: string;
     open(client: DynamoDBClient, tableName: string): Promise<Store>;
@@ -159,7 +159,7 @@ describe("in the table of the old store, with other keys", () => {
   });
 });
 
-describe("from the folder of session-file-store into a file", () => {
+describe("a migrating store from the folder of session-file-store to a file", () => {
   it("takes over while the site runs", async () => {
     const folder = await mkdtemp(join(tmpdir(), "place-"));
     cleanUp.push(() => rm(folder, { recursive: true }));

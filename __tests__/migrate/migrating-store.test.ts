@@ -5,9 +5,9 @@ import { lasting, plain, respond } from "../../lib/conformance/sessions.js";
 import type { StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
 import { copy, MigratingStore, type SourceSession, type Stage } from "../../lib/migrate.js";
-import { Browser, createApp, Gate } from "../helpers/app.js";
-import { backends, useBackend } from "../helpers/backends.js";
-import { collect, type OpenOldStore, oldStores } from "../helpers/old-stores.js";
+import { Browser, createApp, Gate } from "../helpers/apps/app.js";
+import { collect, type OpenOldStore, oldStores } from "../helpers/migration/old-stores.js";
+import { backends, useBackend } from "../helpers/stores/backends.js";
 
 const STAGES: Stage[] = ["from", "from-first", "to-first", "to"];
 const NEIGHBORS: [Stage, Stage][] = STAGES.flatMap((stage, index) => {

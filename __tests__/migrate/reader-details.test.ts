@@ -25,14 +25,14 @@ import {
   type SessionReader,
   type SourceSession,
 } from "../../lib/migrate.js";
-import { settled } from "../helpers/app.js";
-import { FakeMongoClient } from "../helpers/fake-mongo.js";
+import { settled } from "../helpers/apps/app.js";
+import { FakeMongoClient } from "../helpers/migration/fake-mongo.js";
 import {
   collect,
   openConnectDynamoDB,
   openConnectPgSimple,
   openDynamoDBStore,
-} from "../helpers/old-stores.js";
+} from "../helpers/migration/old-stores.js";
 
 const TEN_MINUTES = 600_000;
 

@@ -1,8 +1,8 @@
 import session, { type SessionData, type Store } from "express-session";
 import { MemoryStore } from "../../lib/memory.js";
 import { copy, type SourceSession, type UnreadableSession } from "../../lib/migrate.js";
-import { settled } from "../helpers/app.js";
-import { collect, type OpenOldStore, oldStores } from "../helpers/old-stores.js";
+import { settled } from "../helpers/apps/app.js";
+import { collect, type OpenOldStore, oldStores } from "../helpers/migration/old-stores.js";
 
 const TEN_MINUTES = 600_000;
 /** Peers round to seconds. */

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Stage } from "../../lib/migrate.js";
-import { etcdEndpoints } from "../helpers/engines.js";
-import { Members } from "../helpers/members.js";
+import { etcdEndpoints } from "../helpers/engines/engines.js";
+import { Members } from "../helpers/migration/members.js";
+import { RollingSite, type SiteStores } from "../helpers/migration/rolling-site.js";
 import { seeded } from "../helpers/random.js";
-import { RollingSite, type SiteStores } from "../helpers/rolling-site.js";
 
 /*
  * A site of two processes that goes through all stages and back under load. Each process is replaced by one of the next

@@ -10,7 +10,7 @@ import {
 import { createClient, type RedisClientType } from "@redis/client";
 import { noop } from "cockatiel";
 import { Etcd3 } from "etcd3";
-import { dynaliteClient, etcdEndpoints } from "../helpers/engines.js";
+import { dynaliteClient, etcdEndpoints } from "../helpers/engines/engines.js";
 import { DynamoDBProxy } from "../helpers/faults/dynamodb-proxy.js";
 import { EtcdProxy } from "../helpers/faults/etcd-proxy.js";
 import type { Fault, FaultProxy, FaultProxyOptions } from "../helpers/faults/fault-proxy.js";

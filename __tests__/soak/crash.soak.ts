@@ -1,3 +1,3 @@
-import { describeKills } from "../helpers/kills.js";
+import { describeKills } from "../helpers/suites/kills.js";
 
 describeKills({ kills: 1000, killsAmongFour: 200 });

@@ -1,4 +1,4 @@
-import { describeDynamoDBStress } from "../helpers/dynamodb-stress.js";
+import { describeDynamoDBStress } from "../helpers/suites/dynamodb-stress.js";
 
 const endpoint = (variable: string) => String(process.env[variable]);
 

@@ -1,3 +1,3 @@
-import { describeFailover } from "../helpers/failover.js";
+import { describeFailover } from "../helpers/suites/failover.js";
 
 describeFailover({ rounds: 10, cutOffMs: 5000, downMs: 10_000 });

@@ -1,11 +1,11 @@
 import { createClient, type RedisClientType } from "@redis/client";
 import { RedisStore } from "../../examples/custom-store/redis-store.js";
-import { type Backend, backends } from "../helpers/backends.js";
 import { firstSeed, runSchedules } from "../helpers/faults/late-schedules.js";
 import { proxiedBackends } from "../helpers/faults/proxied-backends.js";
-import { figure } from "../helpers/figures.js";
+import { figure } from "../helpers/measures/figures.js";
 import { FAULTY } from "../helpers/model/clients.js";
 import { type ModelBackend, modelBackends, runClients } from "../helpers/model/runs.js";
+import { type Backend, backends } from "../helpers/stores/backends.js";
 
 const SCHEDULES = 500;
 /** A broken store is found within about fifteen. */

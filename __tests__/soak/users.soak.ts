@@ -1,9 +1,9 @@
-import { useBackend } from "../helpers/backends.js";
-import { figure } from "../helpers/figures.js";
+import { figure } from "../helpers/measures/figures.js";
 import { firstUserSeed, historyOptions } from "../helpers/model/user-histories.js";
 import { LIMITS, ProxiedUsers, proxiedUserBackends, runOn } from "../helpers/model/user-runs.js";
 import { seeded } from "../helpers/random.js";
-import { userBackends } from "../helpers/users.js";
+import { useBackend } from "../helpers/stores/backends.js";
+import { userBackends } from "../helpers/stores/users.js";
 
 const HISTORIES = 300;
 const FAULTY_HISTORIES = 100;

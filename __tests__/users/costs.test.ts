@@ -7,9 +7,9 @@ import { devicesOf, userOf } from "../../lib/conformance/user-sessions.js";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import { EtcdStore } from "../../lib/etcd/store.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
-import { type Request, type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "../helpers/counting.js";
-import { dynamodbClient, etcdClient } from "../helpers/engines.js";
-import { figure } from "../helpers/figures.js";
+import { dynamodbClient, etcdClient } from "../helpers/engines/engines.js";
+import { figure } from "../helpers/measures/figures.js";
+import { type Request, type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "../helpers/stores/counting.js";
 
 const TTL_SECONDS = 14 * 24 * 60 * 60;
 const USERS_SESSIONS = [1, 10, 100];
@@ -177,28 +177,31 @@ describe.each([
     expect(renewals).toBeLessThanOrEqual(10);
   });
 
-  it.each(USERS_SESSIONS)("for a user with %d sessions", async count => {
-    const store = open({ user: userOf });
-    const limited = open({ user: userOf, maxSessionsPerUser: { max: 1000 } });
-    const sids = Array.from({ length: count }, newSid);
-    for (const sid of sids) await signIn(store, sid, "ann");
-    const show = async (what: string, work: () => Promise<unknown>) => {
-      const { requests, reads, writes } = await engine.costOf(work);
-      const names = [...new Set(requests)].map(
-        name => `${requests.filter(each => each === name).length} ${name}`,
-      );
-      figure(`| ${engine.name} | ${count} | ${what} | ${names.join(", ")} | ${reads} | ${writes} |`);
-      return { requests, reads, writes };
-    };
-    const extra = newSid();
-    await show("sign-in", () => signIn(store, extra, "ann"));
-    const another = newSid();
-    await show("sign-in with a limit", () => signIn(limited, another, "ann"));
-    expect((await show("findByUser", () => devicesOf(store, "ann"))).writes).toBe(0);
-    expect((await show("sign-out", () => store.destroy(extra))).writes).toBe(1);
-    await show("findByUser after it", () => devicesOf(store, "ann"));
-    expect(await engine.costOf(() => devicesOf(store, "ann"))).toMatchObject({ writes: 0 });
-    await show("destroyByUser", () => store.destroyByUser("ann"));
-    await show("findByUser of nobody", () => devicesOf(store, "ann"));
-  });
+  it.each(USERS_SESSIONS)(
+    "are one write for a sign-out and none for a listing, for a user with %d sessions",
+    async count => {
+      const store = open({ user: userOf });
+      const limited = open({ user: userOf, maxSessionsPerUser: { max: 1000 } });
+      const sids = Array.from({ length: count }, newSid);
+      for (const sid of sids) await signIn(store, sid, "ann");
+      const show = async (what: string, work: () => Promise<unknown>) => {
+        const { requests, reads, writes } = await engine.costOf(work);
+        const names = [...new Set(requests)].map(
+          name => `${requests.filter(each => each === name).length} ${name}`,
+        );
+        figure(`| ${engine.name} | ${count} | ${what} | ${names.join(", ")} | ${reads} | ${writes} |`);
+        return { requests, reads, writes };
+      };
+      const extra = newSid();
+      await show("sign-in", () => signIn(store, extra, "ann"));
+      const another = newSid();
+      await show("sign-in with a limit", () => signIn(limited, another, "ann"));
+      expect((await show("findByUser", () => devicesOf(store, "ann"))).writes).toBe(0);
+      expect((await show("sign-out", () => store.destroy(extra))).writes).toBe(1);
+      await show("findByUser after it", () => devicesOf(store, "ann"));
+      expect(await engine.costOf(() => devicesOf(store, "ann"))).toMatchObject({ writes: 0 });
+      await show("destroyByUser", () => store.destroyByUser("ann"));
+      await show("findByUser of nobody", () => devicesOf(store, "ann"));
+    },
+  );
 });

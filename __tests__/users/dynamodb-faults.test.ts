@@ -5,11 +5,11 @@ import { plain, requestSession, sids, stored } from "../../lib/conformance/sessi
 import { assertDevices, devicesOf, signIn, signInAll, userOf } from "../../lib/conformance/user-sessions.js";
 import { DynamoDBStore, type DynamoDBStoreOptions } from "../../lib/dynamodb.js";
 import type { StoreOptions } from "../../lib/index.js";
-import { loseAnswer, performTwice, type Traffic, trafficOfDynamoDB } from "../helpers/counting.js";
-import { dynamodbClient } from "../helpers/engines.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
 import { historyOptions } from "../helpers/model/user-histories.js";
 import { runOn } from "../helpers/model/user-runs.js";
-import { entriesOf } from "../helpers/users.js";
+import { loseAnswer, performTwice, type Traffic, trafficOfDynamoDB } from "../helpers/stores/counting.js";
+import { entriesOf } from "../helpers/stores/users.js";
 
 const tableName = `test-${randomUUID()}`;
 let client: DynamoDBClient;

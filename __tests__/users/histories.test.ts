@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { AbstractStore } from "../../lib/index.js";
-import { useBackend } from "../helpers/backends.js";
-import { figure } from "../helpers/figures.js";
+import { figure } from "../helpers/measures/figures.js";
 import { firstUserSeed, historyOptions, runUserHistory } from "../helpers/model/user-histories.js";
 import { createSlowStore, type UserFlaw } from "../helpers/model/user-network.js";
 import { LIMITS, ProxiedUsers, proxiedUserBackends, runOn } from "../helpers/model/user-runs.js";
 import { seeded } from "../helpers/random.js";
-import { userBackends } from "../helpers/users.js";
+import { useBackend } from "../helpers/stores/backends.js";
+import { userBackends } from "../helpers/stores/users.js";
 
 /** Histories for each backend and limit; those that are slow are run for longer by users.soak.ts. */
 const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 8 };

@@ -6,9 +6,9 @@ import { assertDevices, devicesOf, signIn, signInAll, userOf } from "../../lib/c
 import { FileStore } from "../../lib/file/store.js";
 import type { AbstractStore, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
-import { useBackend } from "../helpers/backends.js";
-import { dynamodbClient, etcdClient } from "../helpers/engines.js";
-import { entriesOf, userBackends } from "../helpers/users.js";
+import { dynamodbClient, etcdClient } from "../helpers/engines/engines.js";
+import { useBackend } from "../helpers/stores/backends.js";
+import { entriesOf, userBackends } from "../helpers/stores/users.js";
 
 /*
  * The failures that other indexes of sessions by user were reported for: spring-session is

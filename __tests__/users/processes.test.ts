@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { userOf } from "../../lib/conformance/user-sessions.js";
 import { FileStore } from "../../lib/file/store.js";
-import { figure } from "../helpers/figures.js";
+import { figure } from "../helpers/measures/figures.js";
 
-const SIGNER = join(__dirname, "../helpers/user-signer.cjs");
+const SIGNER = join(__dirname, "../helpers/processes/user-signer.cjs");
 const MAX = 3;
 const ROUNDS = 6;
 const PROCESSES = 3;

@@ -6,11 +6,11 @@ import { load, plain, requestSession, respond } from "../../lib/conformance/sess
 import { assertDevices, devicesOf, signIn, signInAll, userOf } from "../../lib/conformance/user-sessions.js";
 import { DynamoDBStore } from "../../lib/dynamodb/store.js";
 import type { AbstractStore, StoreOptions, UserEntry } from "../../lib/index.js";
-import { useBackend } from "../helpers/backends.js";
-import { type Traffic, trafficOfDynamoDB } from "../helpers/counting.js";
-import { dynamodbClient } from "../helpers/engines.js";
-import { MapStore } from "../helpers/map-store.js";
-import { entriesOf, userBackends } from "../helpers/users.js";
+import { dynamodbClient } from "../helpers/engines/engines.js";
+import { useBackend } from "../helpers/stores/backends.js";
+import { type Traffic, trafficOfDynamoDB } from "../helpers/stores/counting.js";
+import { MapStore } from "../helpers/stores/map-store.js";
+import { entriesOf, userBackends } from "../helpers/stores/users.js";
 
 const HOUR_SECONDS = 60 * 60;
 const LIMIT = { max: 1, onExceeded: "reject" } as const;

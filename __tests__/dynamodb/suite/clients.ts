@@ -3,7 +3,7 @@ import { DynamoDBDocumentClient, NumberValue, PutCommand, type TranslateConfig }
 import { invoke, methodNames } from "../../../lib/conformance/observe.js";
 import { load, sids, stored } from "../../../lib/conformance/sessions.js";
 import type { DynamoDBStore } from "../../../lib/dynamodb/store.js";
-import { type Interference, trafficOfDynamoDB } from "../../helpers/counting.js";
+import { type Interference, trafficOfDynamoDB } from "../../helpers/stores/counting.js";
 import { type Context, saveAll } from "./context.js";
 
 /** A number class of an application. */

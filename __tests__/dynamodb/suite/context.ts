@@ -6,7 +6,7 @@ import { plain } from "../../../lib/conformance/sessions.js";
 import type { DynamoDBStoreOptions } from "../../../lib/dynamodb/options.js";
 import { DynamoDBStore } from "../../../lib/dynamodb/store.js";
 import type { AbstractStore } from "../../../lib/index.js";
-import { type Traffic, trafficOfDynamoDB } from "../../helpers/counting.js";
+import { type Traffic, trafficOfDynamoDB } from "../../helpers/stores/counting.js";
 
 export const MAX_ITEM_BYTES = 400 * 1024;
 

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { type DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { find, load, plain, requestSession, sids, stored } from "../../../lib/conformance/sessions.js";
 import type { DynamoDBStore } from "../../../lib/dynamodb/store.js";
-import { Browser, createApp } from "../../helpers/app.js";
+import { Browser, createApp } from "../../helpers/apps/app.js";
 import { type Context, saveAll } from "./context.js";
 
 export function testCosts(context: Context): void {

@@ -1,6 +1,6 @@
 import { type DynamoDBClient, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { sids } from "../../../lib/conformance/sessions.js";
-import { type Interference, trafficOfDynamoDB } from "../../helpers/counting.js";
+import { type Interference, trafficOfDynamoDB } from "../../helpers/stores/counting.js";
 import { type Context, saveAll } from "./context.js";
 
 export function testListings(context: Context): void {

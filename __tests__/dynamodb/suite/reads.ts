@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { find, load, plain, sids, stored } from "../../../lib/conformance/sessions.js";
-import { type Interference, type Request, trafficOfDynamoDB } from "../../helpers/counting.js";
+import { type Interference, type Request, trafficOfDynamoDB } from "../../helpers/stores/counting.js";
 import { type Context, saveAll } from "./context.js";
 
 export function testReads(context: Context): void {

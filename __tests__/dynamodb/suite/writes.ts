@@ -2,8 +2,8 @@ import { GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { eventsOf } from "../../../lib/conformance/observe.js";
 import { load, plain, requestSession, stored } from "../../../lib/conformance/sessions.js";
 import type { DynamoDBStore } from "../../../lib/dynamodb/store.js";
-import { type Interference, loseAnswer } from "../../helpers/counting.js";
 import { DynamoDBProxy } from "../../helpers/faults/dynamodb-proxy.js";
+import { type Interference, loseAnswer } from "../../helpers/stores/counting.js";
 import { type Context, clientAt, saveAll } from "./context.js";
 
 const ATTEMPT_MS = 300;

@@ -1,6 +1,6 @@
 import type { Found, StoredRecord } from "../../../lib/index.js";
 import { UNREADABLE } from "../../../lib/index.js";
-import type { MapStore } from "../map-store.js";
+import type { MapStore } from "../stores/map-store.js";
 
 /** One way to break the contract. */
 export interface Fault {

@@ -8,7 +8,7 @@ import {
   touchHolds,
   UNREADABLE,
 } from "../../../lib/index.js";
-import { MAX_SESSION_BYTES, PAGE_SIZE } from "../map-store.js";
+import { MAX_SESSION_BYTES, PAGE_SIZE } from "../stores/map-store.js";
 import { type Fault, replace, replaceWritten } from "./fault.js";
 
 const REPEATED = "repeated and late writes";

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { ActivityUpdate, RecordWrite, UserEntry, UserList, UserSession } from "../../../lib/index.js";
 import { isTombstone } from "../../../lib/index.js";
-import { PAGE_SIZE } from "../map-store.js";
+import { PAGE_SIZE } from "../stores/map-store.js";
 import { type Fault, replace } from "./fault.js";
 
 const FIND = "findByUser and reindex";

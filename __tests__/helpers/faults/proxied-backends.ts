@@ -7,7 +7,7 @@ import { RedisStore } from "../../../examples/custom-store/redis-store.js";
 import { DynamoDBStore } from "../../../lib/dynamodb/store.js";
 import { EtcdStore } from "../../../lib/etcd/store.js";
 import type { AbstractStore, StoreOptions } from "../../../lib/index.js";
-import { dynaliteClient, dynamodbClient, etcdEndpoints } from "../engines.js";
+import { dynaliteClient, dynamodbClient, etcdEndpoints } from "../engines/engines.js";
 import { DynamoDBProxy } from "./dynamodb-proxy.js";
 import { EtcdProxy } from "./etcd-proxy.js";
 import type { FaultProxy, FaultProxyOptions } from "./fault-proxy.js";

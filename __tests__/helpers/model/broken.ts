@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import type { StoreOptions } from "../../../lib/index.js";
+import { type Fault, faults, MapStore } from "../broken-stores/all.js";
 import { replaceWritten } from "../broken-stores/fault.js";
-import { type Fault, faults, MapStore } from "../broken-stores.js";
 
 /** Some faults show in one of several hundred runs. */
 const MAX_RUNS = 10_000;

@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import type { AbstractStore, StoreOptions } from "../../../lib/index.js";
-import type { WorkerCluster } from "../cluster-primary.js";
+import type { WorkerCluster } from "../processes/cluster-primary.js";
 import { below } from "../random.js";
 import { allEnded } from "./clients.js";
 import { History } from "./history.js";

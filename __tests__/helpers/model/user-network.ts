@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AbstractStore, RecordWrite, StoreOptions, UserList, UserSession } from "../../../lib/index.js";
 import { replace } from "../broken-stores/fault.js";
-import { MapStore } from "../map-store.js";
 import { below } from "../random.js";
+import { MapStore } from "../stores/map-store.js";
 
 /** What a broken store does, to show that histories find it. */
 export type UserFlaw =

@@ -1,0 +1,128 @@
+import type { AbstractStore, ConflictEvent, StoreOptions } from "../../../lib/index.js";
+import { type Backend, backends, file, useBackend } from "../stores/backends.js";
+import {
+  type AppOptions,
+  type AppRequest,
+  Browser,
+  createApp,
+  type FrameworkName,
+  Gate,
+  type Handler,
+  meeting,
+  settled,
+} from "./app.js";
+
+interface Combination {
+  readonly framework: FrameworkName;
+  readonly backend: Backend;
+}
+
+/** Every backend under Express 5, and the other frameworks on one. */
+const combinations: readonly Combination[] = [
+  ...backends.map(backend => ({ framework: "Express 5" as const, backend })),
+  { framework: "Express 4", backend: file },
+  { framework: "connect", backend: file },
+];
+
+export const onPersistentBackends = combinations.filter(({ backend }) => backend.persistent);
+
+interface Apps {
+  createStore(options?: StoreOptions): AbstractStore;
+  openApp(store: AbstractStore, options?: AppOptions): ReturnType<typeof createApp>;
+  /** A browser that is signed in as ada. */
+  signIn(store: AbstractStore, options?: AppOptions): Promise<Browser>;
+  /** Errors of express-session at the end of a request: a test that expects some takes them out. */
+  readonly errors: unknown[];
+}
+
+/** Describes applications that use sessions, on each framework and backend. */
+export function describeApps(define: (apps: Apps) => void, on = combinations): void {
+  describe.each(on)("$framework, sessions in $backend.name", ({ framework, backend }) => {
+    const createStore = useBackend(backend);
+    const errors: unknown[] = [];
+
+    // express-session saves at the end of a request, when an error cannot change the answer any more.
+    afterEach(() => expect(errors.splice(0)).toEqual([]));
+
+    afterEach(() => {
+      jest.useRealTimers();
+      jest.restoreAllMocks();
+    });
+
+    const openApp = (store: AbstractStore, options: AppOptions = {}) =>
+      createApp(store, { framework, onError: error => errors.push(error), ...options });
+
+    async function signIn(store: AbstractStore, options: AppOptions = {}): Promise<Browser> {
+      const browser = new Browser(openApp(store, options));
+      await browser.send("POST /sign-in?user=ada");
+      return browser;
+    }
+
+    define({ createStore, openApp, signIn, errors });
+  });
+}
+
+/** Counts what the store writes to its backend: saved sessions, touches and removals. */
+export function countWrites(
+  store: AbstractStore,
+): () => { saves: number; touches: number; removals: number } {
+  const primitives = store as unknown as Record<"_write" | "_touch" | "_remove", () => unknown>;
+  const saves = jest.spyOn(primitives, "_write");
+  const touches = jest.spyOn(primitives, "_touch");
+  const removals = jest.spyOn(primitives, "_remove");
+  return () => ({
+    saves: saves.mock.calls.length,
+    touches: touches.mock.calls.length,
+    removals: removals.mock.calls.length,
+  });
+}
+
+export function conflictsOf(store: AbstractStore): ConflictEvent[] {
+  const conflicts: ConflictEvent[] = [];
+  store.on("conflict", conflict => conflicts.push(conflict));
+  return conflicts;
+}
+
+export const save = (req: AppRequest) => settled(done => req.session.save(done));
+
+/** A route where `count` requests wait for each other, with the session loaded, and then change what their query says. */
+export function setTogether(count: number): Record<string, Handler> {
+  const meet = meeting(count);
+  return {
+    "POST /set-together": async (req, params) => {
+      await meet();
+      Object.assign(req.session, Object.fromEntries(params));
+    },
+  };
+}
+
+/** What `count` requests to set-together change: each a key of its own. */
+export function changesOf(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`key${index}`, `${index}`]));
+}
+
+/** A request that loads its session, does `begin`, lets others go first, and then does `end`. */
+export function slowRequest(end: Handler, begin: Handler = () => {}) {
+  const gate = new Gate();
+  const slow: Handler = async (...args) => {
+    begin(...args);
+    await gate.pass();
+    return end(...args);
+  };
+  return {
+    routes: { "POST /slow": slow },
+    /** Sends the request, and does `meanwhile` while it is held; returns its answer. */
+    async during(browser: Browser, meanwhile: () => unknown) {
+      const answer = browser.send("POST /slow");
+      await gate.reached;
+      await meanwhile();
+      gate.open();
+      return await answer;
+    },
+  };
+}
+
+export const readOnly: Handler = req => req.session.user;
+export const change: Handler = req => {
+  req.session.slow = true;
+};

@@ -1,0 +1,36 @@
+// require() of an ES module is fine with Node, unless it awaits at its top level, and is what jest's transform
+// makes of an import anyway. Written as an import, TypeScript would ask for the types of a JavaScript file.
+const {
+  findChromium,
+  startEtcd,
+  startDynalite,
+  startDynamoDBLocal,
+  startPostgres,
+  startRedis,
+  stopAll,
+} = require("../../../scripts/engines.mjs");
+
+/** Starts the engines all tests share, except those that the environment says run already. */
+export default async function startEngines(): Promise<void> {
+  // The AWS SDK warns in each process that it will support Node.js 20 no longer. This package does.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
+  const engines = [
+    ["ETCD_ENDPOINTS", startEtcd],
+    ["DYNAMODB_ENDPOINT", startDynamoDBLocal],
+    ["DYNALITE_ENDPOINT", startDynalite],
+    ["REDIS_URL", startRedis],
+    ["POSTGRES_URL", startPostgres],
+    ["CHROMIUM_PATH", findChromium],
+  ] as const;
+  const started = await Promise.allSettled(
+    engines.map(async ([variable, start]) => {
+      // jest's workers inherit the environment.
+      process.env[variable] ||= (await start()).endpoint;
+    }),
+  );
+  const failed = started.find(result => result.status === "rejected");
+  if (failed) {
+    await stopAll();
+    throw failed.reason;
+  }
+}

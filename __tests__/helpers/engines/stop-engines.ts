@@ -1,0 +1,11 @@
+// As in start-engines.ts, and the same module: it knows which engines it started.
+const { stopAll } = require("../../../scripts/engines.mjs");
+
+export default async function stopEngines(): Promise<void> {
+  const stopped: string[] = await stopAll();
+  // Watching, jest runs the setup again in this process, which must not take these for running ones.
+  const variables = ["ETCD_ENDPOINTS", "DYNAMODB_ENDPOINT", "DYNALITE_ENDPOINT", "REDIS_URL", "POSTGRES_URL"];
+  for (const variable of variables) {
+    if (stopped.includes(process.env[variable] ?? "")) delete process.env[variable];
+  }
+}
