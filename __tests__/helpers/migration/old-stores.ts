@@ -104,6 +104,8 @@ export function createDynamoDBStore(
 ): Promise<Store> {
   // Of the AWS SDK v2, which says at its first use that it is no longer maintained.
   process.env.AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE = "1";
+  // It loads `domain`, after which no test in this process could look for uncaught exceptions.
+  jest.doMock("domain", () => ({ Domain: class {} }));
   const dynamodbStore = require("dynamodb-store") as StoreClass;
   const dynamoConfig = {
     endpoint,
