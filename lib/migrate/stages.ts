@@ -88,8 +88,15 @@ class FromStage implements StageOperations {
     await this.from.set(sid, session);
     const peeked = await this.to.peek(sid);
     if (peeked.state === "live") this.to.adopt(sid, session, peeked);
-    // Over a sign-out only a session that is new is written, under an id that is used again.
-    if (peeked.state === "live" || peeked.state === "destroyed") await this.saveToNewStore(sid, session);
+    if (peeked.state === "live") await this.saveToNewStore(sid, session);
+    if (peeked.state !== "destroyed") return;
+    try {
+      // Over a sign-out only a session that is new is written, under an id that is used again.
+      await this.saveToNewStore(sid, session);
+    } catch (error) {
+      await this.destroyAgain(sid);
+      throw error;
+    }
   }
 
   async touch(sid: string, session: SessionData): Promise<void> {
