@@ -8,6 +8,8 @@ export interface Process {
   /** Aborted by ^C. */
   readonly signal: AbortSignal;
   exitCode: number;
+  /** Whether the command changes sessions: it has failed if it ends early. */
+  isChange?: boolean;
 }
 
 /** One run of a command on a store. */
@@ -34,7 +36,7 @@ export function onStore<Options, Arguments extends unknown[]>(
   command: Command,
   current: Process,
   work: Work<Options & CommonOptions, Arguments>,
-  settings: { mayCreate?: boolean } = {},
+  settings: { mayCreate?: boolean; isChange?: boolean } = {},
 ): Command {
   return command
     .option("-s, --store <store>", "URL of the store, or path of a module that exports it (SESSION_STORE)")
@@ -44,6 +46,7 @@ export function onStore<Options, Arguments extends unknown[]>(
       // Commander appends the options and the command.
       const args = given.slice(0, -2) as Arguments;
       const { signal } = current;
+      current.isChange = settings.isChange === true;
       const store = await openStore(options.store ?? process.env.SESSION_STORE);
       // Failed background work does not fail the command.
       store.on("error", () => {});

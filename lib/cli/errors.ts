@@ -8,7 +8,8 @@ export class UsageError extends Error {}
 export class Failure extends Error {}
 
 /** The credentials of anything that looks like a URL. */
-const CREDENTIALS = /(:\/\/)[^\s/@]*(?:\/[^\s@]*)?@/g;
+const CREDENTIALS = /(:\/\/)\S*@/g;
+const PASSWORD = /([?&]password=)(?!env:)[^&\s'"]*/gi;
 
 /** The messages of an error and of its causes, one a line, without the credentials of URLs. */
 export function describeError(error: unknown): string {
@@ -23,7 +24,7 @@ export function describeError(error: unknown): string {
 }
 
 export function withoutCredentials(text: string): string {
-  return text.replace(CREDENTIALS, "$1***@");
+  return text.replace(CREDENTIALS, "$1***@").replace(PASSWORD, "$1***");
 }
 
 function messageOf(error: unknown): string {

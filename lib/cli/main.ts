@@ -36,8 +36,10 @@ const commands = [
 
 /** Runs the command line and ends the process: clients of the user's own may keep it alive. */
 export async function main(args: string[]): Promise<void> {
-  endWithReader();
   const current: Process = { signal: interruptSignal(), exitCode: EXIT.ok };
+  endWithReader(current);
+  // If nothing is left that could settle what is waited for, the process ends without coming to its end.
+  process.exitCode = EXIT.failure;
   try {
     await createProgram(current).parseAsync(withIdsLast(args), { from: "user" });
   } catch (error) {

@@ -5,7 +5,6 @@ import type { Run } from "./command.js";
 import { Failure } from "./errors.js";
 import type { FilterOptions } from "./filters.js";
 import { Progress } from "./progress.js";
-import type { Terminal } from "./terminal.js";
 import { formatCount } from "./units.js";
 
 /**
@@ -56,8 +55,8 @@ export async function readRecords(
 }
 
 /** Whether any session has a user. */
-export async function hasUsers(store: AbstractStore): Promise<boolean> {
-  for await (const page of internalsOf(store).records.all()) {
+export async function hasUsers(store: AbstractStore, signal: AbortSignal): Promise<boolean> {
+  for await (const page of internalsOf(store).records.all(signal)) {
     if (page.some(({ user }) => user !== undefined)) return true;
   }
   return false;
@@ -69,13 +68,13 @@ const NO_USERS =
 /** Says so if a listing by `--anonymous` means nothing. */
 export async function warnIfNoUsers(
   { anonymous }: FilterOptions,
-  store: AbstractStore,
-  terminal: Terminal,
+  { store, terminal, signal }: Pick<Run<object>, "store" | "signal" | "terminal">,
 ): Promise<void> {
-  if (anonymous && !(await hasUsers(store))) terminal.note(NO_USERS);
+  if (anonymous && !(await hasUsers(store, signal))) terminal.note(NO_USERS);
 }
 
 /** Keeps `--anonymous` from removing every session where nobody has a user. @throws Failure */
-export async function assertUsers({ anonymous }: FilterOptions, store: AbstractStore): Promise<void> {
-  if (anonymous && !(await hasUsers(store))) throw new Failure(`${NO_USERS} Nothing was destroyed.`);
+export async function assertUsers({ options, store, signal }: Run<FilterOptions>): Promise<void> {
+  if (options.anonymous && !(await hasUsers(store, signal)))
+    throw new Failure(`${NO_USERS} Nothing was destroyed.`);
 }

@@ -24,7 +24,7 @@ export async function removeSessions(run: Run<RemovalOptions>): Promise<number> 
       "Without a terminal nobody can confirm this. Use `--yes` to destroy the sessions, or `--dry-run` to count them.",
     );
   }
-  await assertUsers(options, store);
+  await assertUsers(run);
   // Once: a session that is not used while somebody thinks does not become one of the chosen.
   const matches = hasFilter(options) ? filterOf(store, options) : undefined;
   const matched = matches === undefined ? await store.length({ signal }) : await count(run, matches);

@@ -77,10 +77,10 @@ export function color(name: keyof typeof colors, text: string): string {
 }
 
 /** Ends the process quietly when the reader of stdout has gone, as `head` does. */
-export function endWithReader(): void {
+export function endWithReader(current: { readonly isChange?: boolean }): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      process.exit(error.code === "EPIPE" ? 0 : 1);
+      process.exit(error.code === "EPIPE" && current.isChange !== true ? 0 : 1);
     });
   }
 }

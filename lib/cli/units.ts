@@ -26,7 +26,10 @@ export function parseSize(text: string): number {
 /** Epoch milliseconds of `2026-01-31`, which begins in UTC, or of `2026-01-31T12:00:00Z`. */
 export function parseTime(text: string): number {
   const isTime = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text);
-  const time = isTime ? Date.parse(text) : Number.NaN;
+  const day = text.slice(0, 10);
+  // Date.parse takes the 31st of February for a day of March.
+  const isDay = isTime && isoTime(Date.parse(day) || 0).startsWith(day);
+  const time = isDay ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time)) {
     throw new InvalidArgumentError(
       "Expected a date such as 2026-01-31, or a time such as 2026-01-31T12:00Z.",

@@ -41,6 +41,10 @@ function incomingOf(item: SourceItem): IncomingSession | UnreadableSession {
   const [sid, session, expiresAt] =
     "sid" in item ? [item.sid, item.session, item.expiresAt] : [item[0], item[1], undefined];
   if (typeof sid !== "string" || sid === "") throw notSession();
+  // Such a session would never end.
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
+    return { sid, error: new TypeError("Expected `expiresAt` to be a time in epoch milliseconds") };
+  }
   return { sid, publicId: sid, session, expiresAt };
 }
 

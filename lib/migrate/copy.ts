@@ -224,7 +224,8 @@ class Copy {
 
   async #isSame(session: IncomingSession): Promise<boolean> {
     const peeked = await this.#to.peekIncoming(session);
-    return peeked.state !== "live" || differingKeys(session.session, peeked.session).length === 0;
+    if (peeked.state !== "live") return peeked.state !== "unreadable";
+    return differingKeys(session.session, peeked.session).length === 0;
   }
 
   /** @throws the error of the last attempt, which ends the copy if it is one of the backend */

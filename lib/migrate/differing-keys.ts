@@ -22,5 +22,8 @@ function isTimeOfAccess(key: string, ...sessions: Record<string, unknown>[]): bo
 
 function fieldsOf(session: SessionData): Record<string, unknown> {
   const { cookie: _cookie, ...fields } = session;
-  return JSON.parse(JSON.stringify(fields));
+  // A serializer of an application may know it.
+  return JSON.parse(
+    JSON.stringify(fields, (_key, value) => (typeof value === "bigint" ? `${value}n` : value)),
+  );
 }

@@ -183,14 +183,20 @@ export class MigratingStore extends Store {
     );
     // A session that has not moved yet is not among those of the new store.
     const isOld = old.some(([sid]) => sid === except);
-    const isNew = except !== undefined && (!isOld || (await this.#internals.peek(except)).state === "live");
-    const ended = await this.#to.destroyByUser(user, isNew ? options : { ...options, except: undefined });
-    let count = ended;
+    const endNew = async () => {
+      const isNew = except !== undefined && (!isOld || (await this.#internals.peek(except)).state === "live");
+      return await this.#to.destroyByUser(user, isNew ? options : { ...options, except: undefined });
+    };
+    let count = await endNew();
     for (const [sid] of old) {
       if (sid === except) continue;
-      const { state } = await this.#internals.peek(sid);
-      // The one that the handle in `except` names.
-      if (state === "live") continue;
+      let { state } = await this.#internals.peek(sid);
+      if (state === "live") {
+        // A request has moved it after the users' list was read, or it is the one that the handle in `except` names.
+        count += await endNew();
+        ({ state } = await this.#internals.peek(sid));
+        if (state === "live") continue;
+      }
       if (state === "absent") count += 1;
       await this.destroy(sid);
     }
@@ -269,6 +275,10 @@ export class MigratingStore extends Store {
   }
 
   async #clear(): Promise<void> {
+    // A request may have any of them, also one that is in the old store alone.
+    if (this.stage !== "to") {
+      for (const sid of (await this.#from.all()).keys()) await this.#to.destroy(sid);
+    }
     await this.#to.clear();
     if (this.stage !== "to") await this.#from.clear();
   }

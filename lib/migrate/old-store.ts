@@ -27,8 +27,9 @@ export class OldStore {
     try {
       return ((await this.#call("get", sid)) as SessionData | null | undefined) ?? null;
     } catch (error) {
-      // session-file-store says so that there is none, and express-session understands it.
-      if (((error as StoreError).cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") return null;
+      // session-file-store says so that there is none, and express-session understands it. A socket is no session.
+      const { code, syscall } = ((error as StoreError).cause ?? {}) as NodeJS.ErrnoException;
+      if (code === "ENOENT" && syscall !== "connect") return null;
       throw error;
     }
   }

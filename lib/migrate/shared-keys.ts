@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { Store } from "express-session";
 import { AbstractStore } from "../core/abstract-store.js";
 
@@ -5,6 +6,8 @@ import { AbstractStore } from "../core/abstract-store.js";
 interface TableUser {
   readonly table?: unknown;
   readonly tableName?: unknown;
+  /** Of a FileStore. */
+  readonly path?: unknown;
   readonly prefix?: unknown;
   readonly hashPrefix?: unknown;
 }
@@ -16,12 +19,25 @@ interface TableUser {
  * @throws TypeError
  */
 export function assertOwnKeys(from: Store, to: AbstractStore): void {
-  if (from instanceof AbstractStore) return;
+  if (from instanceof AbstractStore) {
+    assertOtherPrefix(from, to);
+    return;
+  }
   const old = from as TableUser;
   const { tableName } = to as TableUser;
   if (tableName === undefined || tableName !== (old.table ?? old.tableName)) return;
   if (to.prefix !== (old.prefix ?? old.hashPrefix)) return;
   throw new TypeError(
     `Expected \`to\` to have another prefix than \`from\` in the table "${tableName}", where both have "${to.prefix}": set the option \`prefix\` of \`to\`.`,
+  );
+}
+
+/** Two stores with one prefix in a file are one store. */
+function assertOtherPrefix(from: AbstractStore, to: AbstractStore): void {
+  const [one, other] = [from, to].map(store => (store as TableUser).path);
+  if (typeof one !== "string" || typeof other !== "string") return;
+  if (resolve(one) !== resolve(other) || from.prefix !== to.prefix) return;
+  throw new TypeError(
+    `Expected \`to\` to have another prefix than \`from\` in the same file, where both have "${to.prefix}": set the option \`prefix\` of \`to\`.`,
   );
 }

@@ -78,6 +78,7 @@ class FromStage implements StageOperations {
     if (session === null) return null;
     if (peeked?.state === "destroyed") return await this.destroyAgain(sid);
     if (peeked?.state === "live") noteSome(this.#inBoth, sid, true);
+    this.to.adopt(sid, session, peeked ?? { state: "absent" });
     this.events.readFrom("from");
     return session;
   }
@@ -86,10 +87,16 @@ class FromStage implements StageOperations {
   async set(sid: string, session: SessionData): Promise<void> {
     await this.from.set(sid, session);
     const peeked = await this.to.peek(sid);
-    if (peeked.state === "destroyed") await this.destroyAgain(sid);
-    if (peeked.state !== "live") return;
-    this.to.adopt(sid, session, peeked);
-    await this.saveToNewStore(sid, session);
+    if (peeked.state === "live") this.to.adopt(sid, session, peeked);
+    if (peeked.state === "live") await this.saveToNewStore(sid, session);
+    if (peeked.state !== "destroyed") return;
+    try {
+      // Over a sign-out only a session that is new is written, under an id that is used again.
+      await this.saveToNewStore(sid, session);
+    } catch (error) {
+      await this.destroyAgain(sid);
+      throw error;
+    }
   }
 
   async touch(sid: string, session: SessionData): Promise<void> {
@@ -101,6 +108,13 @@ class FromStage implements StageOperations {
     const outcome = await this.to.save(sid, session);
     if (outcome === "removed") await this.from.destroy(sid);
     else if (outcome === "gone") await this.destroyIfDestroyed(sid);
+    else if (outcome === "merged") await this.#saveMerged(sid);
+  }
+
+  /** The new store has kept what another request has changed, such as one at the next stage. */
+  async #saveMerged(sid: string): Promise<void> {
+    const peeked = await this.to.peek(sid);
+    if (peeked.state === "live") await this.from.set(sid, peeked.session);
   }
 
   /** A slow request of the old store's has brought the session back, or it was destroyed in the new store alone. */
@@ -194,6 +208,8 @@ export class ToFirstStage extends FromStage {
    */
   async copyBack(sid: string): Promise<void> {
     for (let peeked = await this.to.peek(sid); ; ) {
+      // Whoever cannot read the session, for want of a key perhaps, does not know that it has ended.
+      if (peeked.state === "unreadable") return;
       if (peeked.state !== "live") return await this.from.destroy(sid);
       const { version } = peeked;
       await this.from.set(sid, peeked.session);

@@ -52,6 +52,7 @@ export function addCopy(program: Command, current: Process): void {
     .option("--json", "print JSON lines")
     .action(async (options: Options) => {
       const opened: AbstractStore[] = [];
+      current.isChange = true;
       try {
         current.exitCode = await copyStores(options, opened, current.signal);
       } finally {
@@ -78,7 +79,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
   const to = await openStore(options.to, "--to");
   opened.push(to);
   to.on("error", () => {});
-  if (!options.withoutUsers) await assertUsersAreKept(from, to);
+  if (!options.withoutUsers) await assertUsersAreKept(from, to, signal);
   // A scan more, which only somebody who watches wants.
   const isCounted = from instanceof AbstractStore && process.stderr.isTTY === true;
   const total = isCounted ? await from.length({ signal }) : undefined;
@@ -131,9 +132,9 @@ function filterOfCopy(from: unknown, options: Options): CopyOptions["filter"] {
 }
 
 /** The new store makes its own lists of users, with its own option. @throws UsageError if it has none and needs it */
-async function assertUsersAreKept(from: unknown, to: AbstractStore): Promise<void> {
+async function assertUsersAreKept(from: unknown, to: AbstractStore, signal: AbortSignal): Promise<void> {
   if (!(from instanceof AbstractStore) || internalsOf(to).records.keepsUsers) return;
-  if (!(await hasUsers(from))) return;
+  if (!(await hasUsers(from, signal))) return;
   throw new UsageError(
     "The sessions have users, but the store of `--to` has no option `user`, so that nobody could end them by their user. Give a module whose store has the option, or use `--without-users`.",
   );

@@ -13,16 +13,21 @@ export function addDestroy(program: Command, current: Process): void {
   const command = removalOptions(program.command("destroy"))
     .description("destroy sessions: those with the given ids, or those that the filters choose")
     .argument("[sid...]", "ids, or the digests that listings and events show; `-` reads them from stdin");
-  onStore<RemovalOptions, [string[]]>(command, current, async (run, given) => {
-    if (given.length > 0 && hasFilter(run.options)) {
-      throw new UsageError(
-        "Give either ids or filters: a session with an id is destroyed whatever the filters say.",
-      );
-    }
-    if (given.length > 0) return await destroyIds(run, await idsOf(given));
-    if (hasFilter(run.options)) return await removeSessions(run);
-    throw new UsageError("Which sessions? Give ids or filters; `clear` destroys all sessions.");
-  });
+  onStore<RemovalOptions, [string[]]>(
+    command,
+    current,
+    async (run, given) => {
+      if (given.length > 0 && hasFilter(run.options)) {
+        throw new UsageError(
+          "Give either ids or filters: a session with an id is destroyed whatever the filters say.",
+        );
+      }
+      if (given.length > 0) return await destroyIds(run, await idsOf(given));
+      if (hasFilter(run.options)) return await removeSessions(run);
+      throw new UsageError("Which sessions? Give ids or filters; `clear` destroys all sessions.");
+    },
+    { isChange: true },
+  );
   examples(command, [
     "destroy 8vHJt1fUUnYpW6lwy3tW1rGhCO_dSIuM9RhlLmxEJbs",
     "destroy - < ids.txt",
@@ -36,7 +41,7 @@ export function addClear(program: Command, current: Process): void {
   const command = removalOptions(program.command("clear")).description(
     "destroy all sessions of the prefix, or those that the filters choose",
   );
-  onStore<RemovalOptions, []>(command, current, removeSessions);
+  onStore<RemovalOptions, []>(command, current, removeSessions, { isChange: true });
   examples(command, ["clear --dry-run", "clear", "clear --created-before 2026-01-01 --yes"]);
 }
 

@@ -49,7 +49,7 @@ export function addList(program: Command, current: Process): void {
       if (signal.aborted) terminal.note(`Interrupted after ${listed} listed.`);
       throw error;
     }
-    await warnIfNoUsers(options, store, terminal);
+    await warnIfNoUsers(options, { store, terminal, signal });
     terminal.note(`${listed} listed${isCut ? ", and there are more" : ""}`);
     return EXIT.ok;
   });

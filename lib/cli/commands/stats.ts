@@ -49,7 +49,7 @@ export function addStats(program: Command, current: Process): void {
         if (record.user !== undefined) signedIn += 1;
       }
     });
-    await warnIfNoUsers(options, store, terminal);
+    await warnIfNoUsers(options, { store, terminal, signal });
     const { count } = sizes;
     const summary = { sessions: count, signedIn, anonymous: count - signedIn };
     const others = { ended: states.ended, destroyed: states.destroyed, unreadable: states.unreadable };

@@ -19,39 +19,44 @@ export function addSweep(program: Command, current: Process): void {
       "delete the records of ended sessions at once. File: those that ended a minute ago, of every prefix. DynamoDB: items whose TTL is past. etcd: what its leases should have deleted an hour ago",
     )
     .option("-n, --dry-run", "only count the records of this prefix that ended more than a minute ago");
-  onStore<SweepOptions, []>(command, current, async run => {
-    const { options, store, terminal, signal } = run;
-    if (options.dryRun) {
-      const ended = await countEnded(run);
-      await terminal.result(
-        { ended, deleted: 0, dryRun: true },
-        () => `${formatCount(ended, "session")} ended more than a minute ago.`,
-      );
-      return EXIT.ok;
-    }
-    const progress = new Progress("deleted");
-    store.on("expired", ({ reason }) => {
-      if (reason === "removed") progress.add(1);
-    });
-    const interrupted = new Promise<undefined>(done => {
-      signal.addEventListener("abort", () => done(undefined));
-    });
-    try {
-      const deleted = await Promise.race([sweepStore(store, progress, signal), interrupted]);
-      if (deleted !== undefined && !signal.aborted) {
-        progress.stop();
+  onStore<SweepOptions, []>(
+    command,
+    current,
+    async run => {
+      const { options, store, terminal, signal } = run;
+      if (options.dryRun) {
+        const ended = await countEnded(run);
         await terminal.result(
-          { deleted, dryRun: false },
-          () => `Deleted ${formatCount(deleted, "ended session")}.`,
+          { ended, deleted: 0, dryRun: true },
+          () => `${formatCount(ended, "session")} ended more than a minute ago.`,
         );
         return EXIT.ok;
       }
-    } finally {
-      progress.stop();
-    }
-    terminal.note(`Interrupted. ${formatCount(progress.done, "deletion")} were reported until then.`);
-    return EXIT.interrupted;
-  });
+      const progress = new Progress("deleted");
+      store.on("expired", ({ reason }) => {
+        if (reason === "removed") progress.add(1);
+      });
+      const interrupted = new Promise<undefined>(done => {
+        signal.addEventListener("abort", () => done(undefined));
+      });
+      try {
+        const deleted = await Promise.race([sweepStore(store, progress, signal), interrupted]);
+        if (deleted !== undefined && !signal.aborted) {
+          progress.stop();
+          await terminal.result(
+            { deleted, dryRun: false },
+            () => `Deleted ${formatCount(deleted, "ended session")}.`,
+          );
+          return EXIT.ok;
+        }
+      } finally {
+        progress.stop();
+      }
+      terminal.note(`Interrupted. ${formatCount(progress.done, "deletion")} were reported until then.`);
+      return EXIT.interrupted;
+    },
+    { isChange: true },
+  );
   examples(command, ["sweep --dry-run", "sweep --store file:./data/sessions.lmdb"]);
 }
 

@@ -49,7 +49,7 @@ export function addUsers(program: Command, current: Process): void {
     .description("destroy all sessions of a user")
     .argument("<user>")
     .option("-n, --dry-run", "only count the sessions");
-  onStore<EndOptions, [string]>(end, current, endUser);
+  onStore<EndOptions, [string]>(end, current, endUser, { isChange: true });
   examples(end, ["users end ada", "users end ada --dry-run"]);
 }
 
