@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createStore } from "../../lib/index.js";
-import { cli, fileBackend, PROGRAM, sidsIn, start, useFolder } from "../helpers/cli.js";
+import { cli, fileBackend, PROGRAM, sidsIn, start, useFolder } from "../helpers/processes/cli.js";
 
 const folder = useFolder();
 const dist = join(__dirname, "../../dist");

@@ -45,8 +45,8 @@ export interface MigrationEvents {
   mismatch: { sidHash: string; keys: string[] };
 }
 
-/** Sessions that `copyBack` writes at the same time. */
-const COPIED_AT_ONCE = 16;
+/** Sessions that `copyBack` and `clear` write at the same time. */
+const AT_ONCE = 16;
 const DAY_MS = 24 * 60 * 60_000;
 
 /**
@@ -229,7 +229,7 @@ export class MigratingStore extends Store {
     };
     for await (const sid of this.#internals.storedSids(signal)) {
       batch.push(sid);
-      if (batch.length < COPIED_AT_ONCE) continue;
+      if (batch.length < AT_ONCE) continue;
       await copyBatch();
       yield copied;
     }
@@ -277,7 +277,10 @@ export class MigratingStore extends Store {
   async #clear(): Promise<void> {
     // A request may have any of them, also one that is in the old store alone.
     if (this.stage !== "to") {
-      for (const sid of (await this.#from.all()).keys()) await this.#to.destroy(sid);
+      const sids = [...(await this.#from.all()).keys()];
+      for (let done = 0; done < sids.length; done += AT_ONCE) {
+        await Promise.all(sids.slice(done, done + AT_ONCE).map(sid => this.#to.destroy(sid)));
+      }
     }
     await this.#to.clear();
     if (this.stage !== "to") await this.#from.clear();

@@ -32,12 +32,17 @@ export function assertOwnKeys(from: Store, to: AbstractStore): void {
   );
 }
 
-/** Two stores with one prefix in a file are one store. */
+/** Two stores with one prefix in one place are one store. */
 function assertOtherPrefix(from: AbstractStore, to: AbstractStore): void {
-  const [one, other] = [from, to].map(store => (store as TableUser).path);
-  if (typeof one !== "string" || typeof other !== "string") return;
-  if (resolve(one) !== resolve(other) || from.prefix !== to.prefix) return;
+  const [one, other] = [placeOf(from), placeOf(to)];
+  if (one === undefined || one !== other || from.prefix !== to.prefix) return;
   throw new TypeError(
-    `Expected \`to\` to have another prefix than \`from\` in the same file, where both have "${to.prefix}": set the option \`prefix\` of \`to\`.`,
+    `Expected \`to\` to have another prefix than \`from\` in the same ${one}, where both have "${to.prefix}": set the option \`prefix\` of \`to\`.`,
   );
+}
+
+function placeOf(store: AbstractStore): string | undefined {
+  const { path, tableName } = store as TableUser;
+  if (typeof path === "string") return `file ${resolve(path)}`;
+  return typeof tableName === "string" ? `table "${tableName}"` : undefined;
 }

@@ -1,5 +1,6 @@
 import type { SessionData } from "express-session";
 import type { Peeked, StoreInternals } from "../core/store-internals.js";
+import { StoreError } from "../errors.js";
 import { dropOldest } from "../support/drop-oldest.js";
 import { differingKeys } from "./differing-keys.js";
 import type { OldStore } from "./old-store.js";
@@ -26,6 +27,9 @@ interface StageEvents {
 
 /** Bounds what a process remembers of sessions. */
 const MAX_NOTED = 50_000;
+
+/** More often than requests change one session while it is written once. */
+const MAX_ROUNDS = 100;
 
 /** What a migrating store does in one stage. */
 export interface StageOperations {
@@ -85,13 +89,19 @@ class FromStage implements StageOperations {
 
   /** A copy that another stage has written to the new store follows, or the next stages would find an old one. */
   async set(sid: string, session: SessionData): Promise<void> {
+    // Fails before anything is written: what is known of sign-outs must be known.
+    await this.to.peek(sid);
     await this.from.set(sid, session);
     const peeked = await this.to.peek(sid);
-    if (peeked.state === "live") this.to.adopt(sid, session, peeked);
-    if (peeked.state === "live") await this.saveToNewStore(sid, session);
-    if (peeked.state !== "destroyed") return;
+    if (peeked.state === "live") {
+      this.to.adopt(sid, session, peeked);
+      await this.saveToNewStore(sid, session);
+    } else if (peeked.state === "destroyed") await this.#saveOverSignOut(sid, session);
+  }
+
+  /** Only a session that is new is written over a sign-out: its id is used again. */
+  async #saveOverSignOut(sid: string, session: SessionData): Promise<void> {
     try {
-      // Over a sign-out only a session that is new is written, under an id that is used again.
       await this.saveToNewStore(sid, session);
     } catch (error) {
       await this.destroyAgain(sid);
@@ -117,7 +127,7 @@ class FromStage implements StageOperations {
     if (peeked.state === "live") await this.from.set(sid, peeked.session);
   }
 
-  /** A slow request of the old store's has brought the session back, or it was destroyed in the new store alone. */
+  /** The old store may still have what was destroyed, or has ended, in the new one. */
   protected async destroyAgain(sid: string): Promise<null> {
     await this.from.destroy(sid);
     return null;
@@ -180,6 +190,7 @@ export class ToFirstStage extends FromStage {
       if (this.#copied.get(sid) !== peeked.version) this.#copied.delete(sid);
       return peeked.session;
     }
+    if (peeked.state === "destroyed" || peeked.state === "ended") return await this.destroyAgain(sid);
     if (peeked.state !== "absent") return null;
     const old = await this.from.get(sid);
     if (old === null) return null;
@@ -207,8 +218,9 @@ export class ToFirstStage extends FromStage {
    * in the meantime: the last request to end has then written the latest state.
    */
   async copyBack(sid: string): Promise<void> {
-    for (let peeked = await this.to.peek(sid); ; ) {
-      // Whoever cannot read the session, for want of a key perhaps, does not know that it has ended.
+    let peeked = await this.to.peek(sid);
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      // A process that cannot read the session, perhaps for want of a key, does not know that it has ended.
       if (peeked.state === "unreadable") return;
       if (peeked.state !== "live") return await this.from.destroy(sid);
       const { version } = peeked;
@@ -218,6 +230,10 @@ export class ToFirstStage extends FromStage {
         return noteSome(this.#copied, sid, version);
       }
     }
+    throw new StoreError(
+      "ERR_STORE_UNAVAILABLE",
+      "The new store's session changed with each write to the old store. If both are on one backend, give them different prefixes.",
+    );
   }
 }
 
