@@ -4,7 +4,7 @@ import { documents, root } from "./markdown.js";
 
 /** Texts of clients, engines and the operating system. */
 const NOT_OURS =
-  /^(etcdserver: |Received message|Execution prevented|AccessDenied|Region is missing|Could not load|EACCES|permission denied|ERR_)/;
+  /^(etcdserver: |Received message|Execution prevented|AccessDenied|Region is missing|Could not load|EACCES|permission denied|The property 'options|ERR_)/;
 
 /** The source without quotes of names and breaks of strings, and with `…` in place of values. */
 const source = readdirSync(join(root, "lib"), { recursive: true, encoding: "utf8" })
