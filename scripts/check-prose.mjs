@@ -1,4 +1,4 @@
-// Looks for the commonest sentences that nobody understands at the first reading (CONTRIBUTING.md, "English"):
+// Finds the commonest mistakes in the English of comments and documents (CONTRIBUTING.md, "English"):
 //
 //   node scripts/check-prose.mjs         the documents, and the comments of lib
 //   node scripts/check-prose.mjs FILE... these files
@@ -9,7 +9,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { extname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** What must not come back, and what to write in its place. */
+/** Each pattern to avoid, and what to write in its place. */
 const rules = [
   [/\bunder way\b/i, "in flight, or running"],
   [/\bat once\b/i, "immediately, or together"],
@@ -34,12 +34,12 @@ const rules = [
   [/\bisn't|\bdoesn't|\bwon't|\bcan't|\bdon't/i, "the words in full"],
 ];
 
-/** The most words of a sentence. Colons and semicolons end one. Tables have no sentences. */
+/** The most words in a sentence. Colons and semicolons end a sentence. Tables have no sentences. */
 const MAX_WORDS = 25;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** The prose of a file, as [line number, text]. */
+/** Returns the prose of a file, as [line number, text]. */
 function proseOf(file) {
   const lines = readFileSync(file, "utf8").split("\n").entries();
   const isDocument = extname(file) === ".md";
@@ -49,7 +49,7 @@ function proseOf(file) {
     if (isDocument && /^\s*```/.test(line)) isCode = !isCode;
     const text = isDocument ? line : /^\s*(?:\/?\*+|\/\/)\s?(.*)$/.exec(line)?.[1];
     if (text === undefined || isCode) continue;
-    // Links to elsewhere have their own titles, quotations and code their own words.
+    // Links have the titles of other pages, quotations and code their own words.
     prose.push([
       index + 1,
       text
