@@ -4,7 +4,7 @@ import { advance, stopClock } from "../helpers/stopped-clock.js";
 
 const MINUTE = 60_000;
 
-/** The head of the answer is sent before the session is changed: when the user was there is known by then. */
+/** The head of the response is sent before the session is changed, so that the time of the use is known by then. */
 const startDownload: Handler = (_req, _params, res) => beginReply(res);
 
 describeApps(({ createStore, signIn }) => {
@@ -13,7 +13,7 @@ describeApps(({ createStore, signIn }) => {
       stopClock();
       const ada = await signIn(createStore({ touchAfter: 0 }), { cookie: { maxAge: MINUTE } });
       advance(MINUTE - 1);
-      // A request starts the time anew.
+      // A request restarts the time.
       expect(await ada.fields()).toEqual({ user: "ada" });
       advance(MINUTE - 1);
       expect(await ada.fields()).toEqual({ user: "ada" });
@@ -127,7 +127,7 @@ describeApps(({ createStore, signIn }) => {
     });
   });
 
-  // With `rolling` express-session touches the cookie when the answer begins, else when it ends.
+  // With `rolling`, express-session touches the cookie when the response begins, otherwise when it ends.
   describe.each([true, false])("an answer that takes long, rolling: %s", rolling => {
     it("does not end a session that others keep alive, whose host's clock is 50 ms ahead", async () => {
       stopClock();

@@ -14,7 +14,7 @@ interface Device {
   isCurrent: boolean;
 }
 
-// dynalite has no transactions, which lists of users need.
+// dynalite has no transactions, which lists of users require.
 describe.each(backends.filter(backend => backend !== dynalite))("users of Passport in $name", backend => {
   const createStore = useBackend(backend);
   let app: RequestListener;
