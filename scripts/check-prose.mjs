@@ -1,12 +1,12 @@
 // Finds the commonest mistakes in the English of comments and documents (CONTRIBUTING.md, "English"):
 //
-//   node scripts/check-prose.mjs         the documents, and the comments of lib
+//   node scripts/check-prose.mjs         the documents, and the comments of code, tests, examples and workflows
 //   node scripts/check-prose.mjs FILE... these files
 //
 // It also finds sentences that are too long. Code blocks and `inline code` are not prose.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { extname, join, relative } from "node:path";
+import { extname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Each pattern to avoid, and what to write in its place. */
@@ -31,7 +31,7 @@ const rules = [
   ],
   [/\bwhat (?:is|was|are|were) (?:late|gone|stale|foreign)\b/i, "a noun: the late write, the stored record"],
   [/\bans?wers? (?:nothing|no longer)\b/i, "sends no response"],
-  [/\bisn't|\bdoesn't|\bwon't|\bcan't|\bdon't/i, "the words in full"],
+  [/\b(?:is|are|was|were|do|does|did|wo|would|ca|could|should|has|have|had)n't\b/i, "the words in full"],
 ];
 
 /** The most words in a sentence. Colons and semicolons end a sentence. Tables have no sentences. */
@@ -39,15 +39,20 @@ const MAX_WORDS = 25;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+/** The comment in a line of code, or in a line of a workflow or a shell script. */
+const CODE_COMMENT = /^\s*(?:\/?\*+|\/\/)\s?(.*)$/;
+const HASH_COMMENT = /^\s*#(?!!)\s?(.*)$/;
+
 /** Returns the prose of a file, as [line number, text]. */
 function proseOf(file) {
   const lines = readFileSync(file, "utf8").split("\n").entries();
   const isDocument = extname(file) === ".md";
+  const comment = [".yml", ""].includes(extname(file)) ? HASH_COMMENT : CODE_COMMENT;
   let isCode = false;
   const prose = [];
   for (const [index, line] of lines) {
     if (isDocument && /^\s*```/.test(line)) isCode = !isCode;
-    const text = isDocument ? line : /^\s*(?:\/?\*+|\/\/)\s?(.*)$/.exec(line)?.[1];
+    const text = isDocument ? line : comment.exec(line)?.[1];
     if (text === undefined || isCode) continue;
     // Links have the titles of other pages, quotations and code their own words.
     prose.push([
@@ -62,13 +67,19 @@ function proseOf(file) {
 }
 
 function files() {
-  const below = (folder, extension) =>
+  const below = (folder, pattern) =>
     readdirSync(join(root, folder), { recursive: true })
-      .filter(name => name.endsWith(extension))
+      .filter(name => pattern.test(name) && !name.split(sep).includes("node_modules"))
       .map(name => join(root, folder, name));
-  const documents = readdirSync(root).filter(name => name.endsWith(".md"));
-  const comments = below("lib", ".ts");
-  return [...documents.map(name => join(root, name)), ...below("docs", ".md"), ...comments];
+  const here = pattern => readdirSync(root).filter(name => pattern.test(name));
+  const code = ["lib", "__tests__", "examples", "bench", "scripts"];
+  return [
+    ...here(/\.md$|^jest.*\.js$/).map(name => join(root, name)),
+    ...below("docs", /\.md$/),
+    ...code.flatMap(folder => below(folder, /\.(?:ts|js|cjs|mjs)$/)),
+    ...below(".github", /\.yml$/),
+    join(root, ".ci", "run"),
+  ];
 }
 
 function longSentences(text) {
