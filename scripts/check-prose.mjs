@@ -43,27 +43,34 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const CODE_COMMENT = /^\s*(?:\/?\*+|\/\/)\s?(.*)$/;
 const HASH_COMMENT = /^\s*#(?!!)\s?(.*)$/;
 
-/** Returns the prose of a file, as [line number, text]. */
+/** Starts a paragraph in a comment: an empty line, a tag, a list, or code that is set in. */
+const PARAGRAPH = /^(?:$|@|- | {2,})/;
+
+/** Returns the prose of a file, as [line number, text]. The lines of a paragraph in a comment are joined. */
 function proseOf(file) {
   const lines = readFileSync(file, "utf8").split("\n").entries();
   const isDocument = extname(file) === ".md";
   const comment = [".yml", ""].includes(extname(file)) ? HASH_COMMENT : CODE_COMMENT;
   let isCode = false;
+  let wasComment = false;
   const prose = [];
   for (const [index, line] of lines) {
     if (isDocument && /^\s*```/.test(line)) isCode = !isCode;
-    const text = isDocument ? line : comment.exec(line)?.[1];
+    const text = isDocument ? line : comment.exec(line)?.[1].replace(/\s*\*?\/$/, "");
+    const continues = wasComment && text !== undefined && !PARAGRAPH.test(text);
+    wasComment = !isDocument && text !== undefined && !/^\s*\/\*|\*\/\s*$/.test(line);
     if (text === undefined || isCode) continue;
-    // Links have the titles of other pages, quotations and code their own words.
-    prose.push([
-      index + 1,
-      text
-        .replace(/^@param \S+|`[^`]*`/g, "`")
-        .replace(/"[^"]*"/g, '"')
-        .replace(/\]\([^)]*\)/g, "]"),
-    ]);
+    if (continues) prose.at(-1)[1] += ` ${text}`;
+    else prose.push([index + 1, text]);
   }
-  return prose;
+  // Links have the titles of other pages, quotations and code their own words.
+  return prose.map(([line, text]) => [
+    line,
+    text
+      .replace(/^@param \S+|`[^`]*`/g, "`")
+      .replace(/"[^"]*"/g, '"')
+      .replace(/\]\([^)]*\)/g, "]"),
+  ]);
 }
 
 function files() {
