@@ -182,7 +182,7 @@ describe("acquire", () => {
     };
   }
 
-  it("grants a lease once, however many ask for it at the same moment, and all wait for it", async () => {
+  it("grants a lease once, however many callers request it at the same moment, and all wait for it", async () => {
     const { pool, grants, acquire } = scripted();
     const done: number[] = [];
     const asked = [1, 2, 3].map(index => acquire().then(() => done.push(index)));
@@ -209,7 +209,7 @@ describe("acquire", () => {
     const error = new Error("Deadline exceeded");
     const rejected = { status: "rejected", reason: error };
 
-    it("fails who asked first, and tries again once for all who joined", async () => {
+    it("fails the first caller, and tries again once for all callers that joined", async () => {
       const { grants, acquire } = scripted();
       const asked = Promise.allSettled([acquire(), acquire(), acquire()]);
       grants[0]?.fail(error);
@@ -293,7 +293,7 @@ describe("acquire", () => {
     it.each([
       ["ends too soon", sessionSeconds - 1],
       ["does not exist", -1],
-    ])("and goes on with the next of the window if it %s, with all who asked", async (_what, left) => {
+    ])("and goes on with the next of the window if it %s, with all callers", async (_what, left) => {
       const { grants, acquire } = scripted();
       const asked = [acquire(), acquire()];
       grants[0]?.succeed(left);

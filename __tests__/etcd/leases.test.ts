@@ -139,7 +139,7 @@ describe("leases", () => {
 });
 
 describe("a lease for which etcd takes long", () => {
-  it("fails nobody but who asked first and has no time left", async () => {
+  it("fails only the first caller, which has no time left", async () => {
     const store = open({ timeoutMs: 60_000 });
     const asked = gate();
     traffic.next("leaseGrant", async () => {

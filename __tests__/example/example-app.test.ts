@@ -22,7 +22,7 @@ describe.each(backends)("the example application, sessions in $name", backend =>
     expect(visitor.cookie).toBeUndefined();
   });
 
-  it("greets who signed in, and counts the views of each session by itself", async () => {
+  it("greets the user who signed in, and counts the views of each session by itself", async () => {
     const app = createApp(createStore());
     const ada = await signIn(app, "Ada");
     const bob = await signIn(app, "Bob");

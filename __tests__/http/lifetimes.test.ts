@@ -149,7 +149,7 @@ describeApps(({ createStore, signIn }) => {
       expect(await ada.fields()).toEqual({ user: "ada", tea: "3", slow: true });
     });
 
-    it("takes nothing back of the time that others have kept the session alive", async () => {
+    it("does not shorten a session that others have extended", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const ada = await signIn(createStore({ touchAfter: 0 }), {
@@ -165,7 +165,7 @@ describeApps(({ createStore, signIn }) => {
       expect(await ada.fields()).toEqual({ user: "ada", slow: true });
     });
 
-    it("ends no session early of which a touch was skipped meanwhile", async () => {
+    it("does not end a session early if its touch was skipped in the meantime", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const ada = await signIn(createStore({ touchAfter: 30 }), {
@@ -184,7 +184,7 @@ describeApps(({ createStore, signIn }) => {
 
     if (!rolling) return;
 
-    it("counts from its beginning: who does not come back is signed out by then", async () => {
+    it("counts from its beginning: a user who does not come back is signed out by then", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const store = createStore({ touchAfter: 0 });

@@ -135,7 +135,7 @@ describe.each(backends)("Passport, sessions in $name", backend => {
       expect(await ada.fields()).toEqual({ ...kept, user: "ada" });
     });
 
-    it("logOut ends the session of the user, also for who still has its cookie", async () => {
+    it("logOut ends the session of the user, also for a client that still has its cookie", async () => {
       const ada = await visit({ keepSessionInfo });
       await ada.send(SIGN_IN);
       const stolen = ada.clone();

@@ -447,7 +447,7 @@ describe("a migrating store", () => {
     }
   });
 
-  it("refuses wrong options with what is expected", () => {
+  it("rejects wrong options, and says what it expects", () => {
     const from = new session.MemoryStore();
     const to = new MemoryStore();
     const open = (options: object) => () => new MigratingStore(options as never);

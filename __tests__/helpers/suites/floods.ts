@@ -98,7 +98,7 @@ export function describeFloods({ refused, hanging, atOnce }: Scale): void {
       30_000 + count * 20,
     );
 
-    it("serves who was signed in before, when that is over", async () => {
+    it("serves users who were signed in before, when that is over", async () => {
       await system.recover();
       const start = performance.now();
       while ((await app.get(cookie)) !== '200 "ada"') {
