@@ -3,9 +3,8 @@ import { type Interval, Register, type ValueWrite } from "./register.js";
 
 /*
  * The calls of several parallel clients to one session id, and whether a correct store could have responded like this.
- * Each creation gives the session another `life`. All other keys are registers, and no two writes have the same value,
- * whoever writes. A save of a key over a value that its client has not seen is a conflict. Its value is kept, and
- * reported.
+ * Each creation gives the session another `life`. All other keys are registers, in which no two writes have the same
+ * value. A save of a key over a value that its client has not seen is a conflict. It keeps its value, and is reported.
  */
 
 /** A client's call. A save has the life that its client had loaded. */
