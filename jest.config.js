@@ -2,7 +2,7 @@ const { availableParallelism } = require("node:os");
 
 /** @type {import("jest").Config} */
 module.exports = {
-  // Jest would leave a core to others. But the tests wait for engines a third of the time.
+  // By default, Jest leaves a core free. But the tests wait for engines a third of the time.
   maxWorkers: availableParallelism() + 1,
   testEnvironment: "node",
   testMatch: ["**/__tests__/**/*.test.ts"],
@@ -17,12 +17,13 @@ module.exports = {
     "^express-session-stores/(?!package)(.*)$": "<rootDir>/lib/$1.ts",
     "^(\\.{1,2}/.*)\\.js$": "$1",
   },
-  // The command line and the conformance suite run in processes of their own, or as tests.
+  // The command line and the conformance suite run in their own processes, or as tests.
   collectCoverageFrom: ["lib/**/*.ts", "!lib/cli/**", "!lib/cli.ts"],
   coverageReporters: ["text-summary"],
   globalSetup: "./__tests__/helpers/engines/start-engines.ts",
   globalTeardown: "./__tests__/helpers/engines/stop-engines.ts",
   testTimeout: 90_000,
-  // Node.js 20 can spin for ever when it closes the handles that are left at its end (CleanupHandles). This ends without.
+  // Node.js 20 can spin forever when it closes the remaining handles at its end (CleanupHandles). `forceExit` avoids
+  // that.
   forceExit: true,
 };

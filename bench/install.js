@@ -1,4 +1,4 @@
-// Makes the peers available: npm install, and the native part of sqlite3 where npm did not build it.
+// Installs the peers with npm, and builds the native part of sqlite3 if npm did not.
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";

@@ -1,4 +1,4 @@
-// One part on one kind of store, in a process of its own: node --expose-gc part.js <part> <kind> <rounds> <file>
+// Runs one part on one kind of store, in its own process: node --expose-gc part.js <part> <kind> <rounds> <file>
 import { writeFileSync } from "node:fs";
 
 const [name, kind, rounds, file] = process.argv.slice(2);
@@ -15,5 +15,5 @@ try {
 } finally {
   await stop();
 }
-// Peers leave timers behind.
+// Exits explicitly, because peers leave timers behind.
 process.exit(failed ? 1 : 0);

@@ -1,7 +1,7 @@
 // node --expose-gc bench/profile.js <kind> <contender> <operation> [in flight]
 //
-// Where the processor time of one operation goes: the functions with most time of their own, as shares of the time in
-// which the process was busy.
+// Shows where the processor time of one operation goes: the functions with the most time of their own, as shares of the
+// time in which the process was busy.
 import { Session } from "node:inspector/promises";
 import { sep } from "node:path";
 import { OPERATIONS, runOnce } from "./lib/operations.js";
@@ -28,7 +28,7 @@ await inspector.post("Profiler.setSamplingInterval", { interval: 200 });
 
 /** Microseconds on the clock of the profiler. */
 const now = () => Number(process.hrtime.bigint() / 1000n);
-/** When the operation was under way. All operations are run, and this one is watched. */
+/** The times at which the operation was in flight. All operations are run, but only this one is watched. */
 const spans = [];
 const watch = {
   before: phase => phase === operation && spans.push([now()]),

@@ -1,8 +1,8 @@
 // npm run bench -- [part ...] [kind ...] [--rounds N] [--report] [--publish]
 //
-// Measures the stores beside their peers and beside the raw clients. Each part runs for each kind of store in a process
-// of its own, its contenders in turn, round by round. What was measured last is kept in results/, and the reports are
-// made of all that is there: --report only makes the reports, --publish copies them into the documents and the charts.
+// Measures the stores beside their peers and the raw clients. Each part runs for each kind of store in its own process,
+// its contenders in turn, round by round. The last measurements are kept in results/, and the reports contain all of
+// them. --report only makes the reports, --publish copies them into the documents and the charts.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ const PARTS = [
   "processes",
   "features",
 ];
-/** The parts that have a chart, by kind of store. The README shows that of `operations`. */
+/** The parts that have a chart, by kind of store. The README shows the chart of `operations`. */
 const CHARTS = { operations: operationsChart, scale: scaleChart, processes: processesChart };
 const KINDS = ["memory", "file", "dynamodb", "etcd"];
 const RESULTS = join(import.meta.dirname, "results");
@@ -62,7 +62,7 @@ const rounds = Number(values.rounds);
 const isKnown = name => PARTS.includes(name) || KINDS.includes(name);
 if (!positionals.every(isKnown) || !Number.isInteger(rounds) || rounds < 1) fail(usage);
 
-/** Those that were named, or all if none was. */
+/** The named ones, or all if none was named. */
 const chosen = all => {
   const named = all.filter(name => positionals.includes(name));
   return named.length > 0 ? named : all;
@@ -109,7 +109,7 @@ if (!values.report) {
   }
 }
 
-/** Each part's results by kind of store, as far as there are any. */
+/** The results of each part by kind of store, if there are any. */
 const results = {};
 const charts = {};
 const sections = [];

@@ -27,9 +27,9 @@ const examples = Object.fromEntries(Object.entries(schemes).map(([name, { exampl
  * | `etcds://h1/prefix?ca=ca.crt` | the same over TLS |
  *
  * Options are parameters of the URL, with the types and defaults that they have for the constructor. Of every store:
- * `prefix`, `ttl`, `touchAfter`, `absoluteTimeout`, `timeoutMs`, `conflict`, `disableTouch`, `hashIds` (`true`, or
- * `env:NAME` for a secret), `encryption=env:NAME` (keys in base64, separated by commas),
- * `encryption.acceptUnencrypted`, and `maxSessionsPerUser` (`5` or `5:reject`). Memory: `max`, `maxBytes`,
+ * `prefix`, `ttl`, `touchAfter`, `absoluteTimeout`, `timeoutMs`, `conflict`, `disableTouch`; `hashIds` (`true`, or
+ * `env:NAME` for a secret); `encryption=env:NAME` (keys in base64, separated by commas),
+ * `encryption.acceptUnencrypted`; and `maxSessionsPerUser` (`5` or `5:reject`). Memory: `max`, `maxBytes`,
  * `cleanupInterval`. File: `cleanupInterval`. DynamoDB: `endpoint`, `consistentRead`, `compression`, `attributes.ttl`
  * and its like. etcd: `cleanupInterval`, `password=env:NAME`; over TLS the names of PEM files `ca`, `cert` and `key`,
  * which the first call reads.

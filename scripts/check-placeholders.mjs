@@ -1,6 +1,6 @@
-// Says what must be filled in before the package is published: node scripts/check-placeholders.mjs [--publish]
+// Lists what must be filled in before the package is published: node scripts/check-placeholders.mjs [--publish]
 //
-// With --publish it fails.
+// With --publish, it fails if anything is left.
 
 import { readFileSync } from "node:fs";
 

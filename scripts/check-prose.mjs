@@ -1,15 +1,15 @@
-// Looks for the commonest sentences that nobody understands at the first reading (CONTRIBUTING.md, "English"):
+// Finds the commonest mistakes in the English of comments and documents (CONTRIBUTING.md, "English"):
 //
-//   node scripts/check-prose.mjs         the documents, and the comments of lib
+//   node scripts/check-prose.mjs         the documents, and the comments of code, tests, examples and workflows
 //   node scripts/check-prose.mjs FILE... these files
 //
 // It also finds sentences that are too long. Code blocks and `inline code` are not prose.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { extname, join, relative } from "node:path";
+import { extname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** What must not come back, and what to write in its place. */
+/** Each pattern to avoid, and what to write in its place. */
 const rules = [
   [/\bunder way\b/i, "in flight, or running"],
   [/\bat once\b/i, "immediately, or together"],
@@ -31,44 +31,62 @@ const rules = [
   ],
   [/\bwhat (?:is|was|are|were) (?:late|gone|stale|foreign)\b/i, "a noun: the late write, the stored record"],
   [/\bans?wers? (?:nothing|no longer)\b/i, "sends no response"],
-  [/\bisn't|\bdoesn't|\bwon't|\bcan't|\bdon't/i, "the words in full"],
+  [/\b(?:is|are|was|were|do|does|did|wo|would|ca|could|should|has|have|had)n't\b/i, "the words in full"],
 ];
 
-/** The most words of a sentence. Colons and semicolons end one. Tables have no sentences. */
+/** The most words in a sentence. Colons and semicolons end a sentence. Tables have no sentences. */
 const MAX_WORDS = 25;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** The prose of a file, as [line number, text]. */
+/** The comment in a line of code, or in a line of a workflow or a shell script. */
+const CODE_COMMENT = /^\s*(?:\/?\*+|\/\/)\s?(.*)$/;
+const HASH_COMMENT = /^\s*#(?!!)\s?(.*)$/;
+
+/** Starts a paragraph in a comment: an empty line, a tag, a list, or code that is set in. */
+const PARAGRAPH = /^(?:$|@|- | {2,})/;
+
+/** Returns the prose of a file, as [line number, text]. The lines of a paragraph in a comment are joined. */
 function proseOf(file) {
   const lines = readFileSync(file, "utf8").split("\n").entries();
   const isDocument = extname(file) === ".md";
+  const comment = [".yml", ""].includes(extname(file)) ? HASH_COMMENT : CODE_COMMENT;
   let isCode = false;
+  let wasComment = false;
   const prose = [];
   for (const [index, line] of lines) {
     if (isDocument && /^\s*```/.test(line)) isCode = !isCode;
-    const text = isDocument ? line : /^\s*(?:\/?\*+|\/\/)\s?(.*)$/.exec(line)?.[1];
+    const text = isDocument ? line : comment.exec(line)?.[1].replace(/\s*\*?\/$/, "");
+    const continues = wasComment && text !== undefined && !PARAGRAPH.test(text);
+    wasComment = !isDocument && text !== undefined && !/^\s*\/\*|\*\/\s*$/.test(line);
     if (text === undefined || isCode) continue;
-    // Links to elsewhere have their own titles, quotations and code their own words.
-    prose.push([
-      index + 1,
-      text
-        .replace(/^@param \S+|`[^`]*`/g, "`")
-        .replace(/"[^"]*"/g, '"')
-        .replace(/\]\([^)]*\)/g, "]"),
-    ]);
+    if (continues) prose.at(-1)[1] += ` ${text}`;
+    else prose.push([index + 1, text]);
   }
-  return prose;
+  // Links have the titles of other pages, quotations and code their own words.
+  return prose.map(([line, text]) => [
+    line,
+    text
+      .replace(/^@param \S+|`[^`]*`/g, "`")
+      .replace(/"[^"]*"/g, '"')
+      .replace(/\]\([^)]*\)/g, "]"),
+  ]);
 }
 
 function files() {
-  const below = (folder, extension) =>
+  const below = (folder, pattern) =>
     readdirSync(join(root, folder), { recursive: true })
-      .filter(name => name.endsWith(extension))
+      .filter(name => pattern.test(name) && !name.split(sep).includes("node_modules"))
       .map(name => join(root, folder, name));
-  const documents = readdirSync(root).filter(name => name.endsWith(".md"));
-  const comments = below("lib", ".ts");
-  return [...documents.map(name => join(root, name)), ...below("docs", ".md"), ...comments];
+  const here = pattern => readdirSync(root).filter(name => pattern.test(name));
+  const code = ["lib", "__tests__", "examples", "bench", "scripts"];
+  return [
+    ...here(/\.md$|^jest.*\.js$/).map(name => join(root, name)),
+    ...below("docs", /\.md$/),
+    ...code.flatMap(folder => below(folder, /\.(?:ts|js|cjs|mjs)$/)),
+    ...below(".github", /\.yml$/),
+    join(root, ".ci", "run"),
+  ];
 }
 
 function longSentences(text) {

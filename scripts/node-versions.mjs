@@ -1,8 +1,8 @@
-// Runs the tests on other versions of Node.js, one after the other, and says how many passed on each.
+// Runs the tests on other versions of Node.js, one after the other, and prints how many passed on each.
 //
 //   node scripts/node-versions.mjs [version ...] [-- arguments for jest]
 //
-// Without versions: 20, 22, 24 and 26. The binaries are those of the npm packages node-<platform>-<architecture>.
+// Without versions: 20, 22, 24 and 26. The binaries come from the npm packages node-<platform>-<architecture>.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
@@ -22,7 +22,7 @@ if (!versions.every(version => /^\d+(\.\d+){0,2}$/.test(version))) {
   process.exit(2);
 }
 
-/** Runs a program to its end. Fails if that does. */
+/** Runs a program to its end. Rejects if the program fails. */
 function run(command, args, options = {}) {
   const { status, error, stdout } = spawnSync(command, args, { encoding: "utf8", ...options });
   if (error) throw error;
@@ -30,7 +30,7 @@ function run(command, args, options = {}) {
   return stdout;
 }
 
-/** The path of a binary of this version, which is downloaded unless it is there. */
+/** The path of a binary of this version, which is downloaded if it is missing. */
 function binaryOf(version) {
   const folder = join(cache, version);
   const binary = join(folder, "package", "bin", "node");
@@ -49,7 +49,7 @@ function test(version) {
   const binary = binaryOf(version);
   const report = join(mkdtempSync(join(tmpdir(), "express-session-stores-node-")), "report.json");
   const jest = join(root, "node_modules", "jest", "bin", "jest.js");
-  // Programs that the tests start by the name `node` are of this version too.
+  // Programs that the tests start by the name `node` use this version too.
   const env = { ...process.env, PATH: dirname(binary) + delimiter + process.env.PATH };
   const args = [jest, "--json", `--outputFile=${report}`, ...jestArguments];
   const { status } = spawnSync(binary, args, { cwd: root, env, stdio: ["ignore", "ignore", "inherit"] });

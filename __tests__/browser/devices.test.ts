@@ -72,7 +72,7 @@ describe("the pages of users in a browser", () => {
     const others = await Promise.all(["Ada", "Ada", "Ada"].map(name => tests.signInUnseen(name)));
     const page = await tests.open();
     await page.goto("/");
-    // The page focuses its field by itself, but only once it is drawn.
+    // The page focuses its field by itself, but only after it is drawn.
     await page.locator("input:focus").waitFor();
     await page.keyboard.type("Ada");
     await page.keyboard.press("Enter");
@@ -94,7 +94,7 @@ describe("the pages of users in a browser", () => {
       ...[end, end, end],
       "End all other sessions",
     ]);
-    // Nothing holds the focus: after the last control it leaves the page.
+    // Nothing traps the focus, so after the last control it leaves the page.
     await tabTo(page, "");
 
     await tabTo(page, end);

@@ -72,7 +72,7 @@ describe("the pages in a browser", () => {
     await page.getByRole("button", { name: button }).click();
   }
 
-  /** The rules of axe-core that a page violates, and where. */
+  /** Returns the rules of axe-core that a page violates, and where. */
   async function violationsIn(page: Page): Promise<string[]> {
     if (!(await page.evaluate("'axe' in window"))) await page.evaluate(axe.source);
     const { passes, violations } = (await page.evaluate("axe.run()")) as axe.AxeResults;
@@ -80,7 +80,7 @@ describe("the pages in a browser", () => {
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
   }
 
-  /** Everything that is cut off, or can be seen only by scrolling sideways. */
+  /** Returns everything that is cut off, or is visible only after scrolling sideways. */
   const CUT = `[...document.querySelectorAll("body, body *")]
     .filter(({ scrollWidth, clientWidth }) => clientWidth > 0 && scrollWidth > clientWidth)
     .map(({ tagName, className, scrollWidth, clientWidth }) =>
@@ -120,7 +120,7 @@ describe("the pages in a browser", () => {
 
   it("let the keyboard scroll the table of sessions where it is wider than the window", async () => {
     const page = await tests.signIn("Ada");
-    // As large text makes it.
+    // The same size as with large text.
     await page.setViewportSize({ width: 240, height: 740 });
     await page.goto("/sessions");
     await tabTo(page, "Table of live sessions");

@@ -11,7 +11,7 @@ describe("the shop on a phone", () => {
   const createStore = useBackend(memory);
   beforeEach(() => tests.serve(createStore(optionsFor(memory))));
 
-  /** Waits for a message, and looks whether it is in the window, below the header, with the count of the cart. */
+  /** Waits for a message, and checks that it is in the window, below the header, with the count of the cart. */
   async function expectSeen(page: Page, message: string, count: string): Promise<void> {
     await expectNotice(page, message);
     expect(await page.locator("header .count").textContent()).toBe(count);

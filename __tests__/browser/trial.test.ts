@@ -14,7 +14,7 @@ describe("the page Try to lose something", () => {
     await tests.serve(store);
   });
 
-  /** The texts of the table of results, without its heads. */
+  /** Returns the texts of the table of results, without its head. */
   async function results(page: Page): Promise<string[][]> {
     const rows = await page.locator("#trial tbody tr").all();
     return await Promise.all(rows.map(row => row.locator(".result").allTextContents()));
@@ -29,7 +29,7 @@ describe("the page Try to lose something", () => {
     await tabTo(page, "Try it");
     for (let run = 0; run < 2; run++) {
       await page.keyboard.press("Enter");
-      // A second press while it runs does nothing.
+      // A second press during a trial does nothing.
       await page.keyboard.press("Enter");
       await page.getByText("a sign-out during a slow request …").waitFor();
       await expectNotice(page, "Done.");

@@ -26,7 +26,7 @@ function expectNothingSecret({ stdout, stderr }: CliResult): void {
 
 describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend => {
   let url: string;
-  /** DynamoDB Local deletes what has ended within seconds, which DynamoDB does within days. */
+  /** DynamoDB Local deletes ended records within seconds, DynamoDB within days. */
   const hasTtl = backend === dynamodbBackend;
   const ended = hasTtl ? expect.any(Number) : 1;
 
@@ -226,7 +226,7 @@ describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend =
       const again = await cli(["destroy", "-", "-s", url], { input: "sid-of-ada-1\nsid-of-ada-2\n" });
       expect(again.code).toBe(1);
       expect(again.stdout).toBe(`${digest("sid-of-ada-1")}  absent\n${digest("sid-of-ada-2")}  destroyed\n`);
-      // It is final: a request that loaded the session before cannot bring it back.
+      // The sign-out is final. A request that loaded the session before cannot recreate it.
       const store = createStore(url);
       await store.set("sid-of-ada-2", { cookie: { originalMaxAge: 1000 } } as never);
       await store.close();
@@ -250,7 +250,7 @@ describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend =
       expect(code).toBe(0);
       const [{ matched, destroyed }] = jsonLines(stdout) as [{ matched: number; destroyed: number }];
       expect(matched).toBe(5);
-      // The record of the session that has ended too.
+      // Includes the record of the ended session.
       expect(destroyed).toBeGreaterThanOrEqual(5);
       expect(await sidsIn(url)).toEqual([]);
     });
@@ -275,7 +275,7 @@ describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend =
 
     it("sweep deletes what has ended, and nothing else", async () => {
       const { code, stdout } = await cli(["sweep", "-s", url, "--json"]);
-      // On etcd, leases delete it: the sweep is for those that did not for an hour.
+      // On etcd, leases delete the record. The sweep deletes only those that have been left for an hour.
       const deleted = backend === fileBackend ? 1 : expect.any(Number);
       expect([code, jsonLines(stdout)]).toEqual([0, [{ deleted, dryRun: false }]]);
       expect(await sidsIn(url)).toEqual(without());
@@ -287,7 +287,7 @@ describe.each([fileBackend, etcdBackend, dynamodbBackend])("on $name", backend =
 
 it("sweep deletes the items that DynamoDB has not deleted yet, and no others", async () => {
   const url = await dynaliteBackend.create(folder());
-  // dynalite has no transactions, which users need.
+  // dynalite has no transactions, which users require.
   const options = { user: undefined };
   await seed(url, options);
   const store = createStore(url);
@@ -327,7 +327,7 @@ it("users are digests where ids are hashed with a secret, and are found by their
   const listed = await cli(["list", "-s", url, "--user", "ada", "--show-sids", "--json"], { env });
   const [ada, other] = jsonLines(listed.stdout) as [{ sid: string; sidHash: string }, object];
   expect(other).toBeDefined();
-  // All that is known of the id.
+  // The only trace of the id.
   expect(ada.sid).toBe(ada.sidHash);
   const shown = await cli(["show", ada.sidHash, "-s", url, "--json"], { env });
   expect(shown).toMatchObject({ code: 0, stderr: "" });

@@ -197,7 +197,7 @@ describe("the command copy", () => {
     expect(copied).toBeGreaterThan(200);
     expect(copied).toBeLessThan(2000);
     const there = await sidsIn(target);
-    // A write that was under way when ^C came is there, and not counted.
+    // A write that was in flight at ^C is stored, but not counted.
     expect(there.length).toBeGreaterThanOrEqual(copied);
     expect(there.length).toBeLessThanOrEqual(copied + 16);
     const again = await cli(["copy", "--from", from, "--to", target, "--json"]);

@@ -20,7 +20,7 @@ import {
 
 const folder = useFolder();
 
-/** What a check says, by its name. Of several of the same name, the last. */
+/** Returns the message of a check, by its name. If several have the same name, then the last one. */
 function checksIn({ stdout }: CliResult): Record<string, string> {
   return Object.fromEntries(
     jsonLines(stdout).map(({ check, status, detail }) => [check, `${status}: ${detail}`]),
@@ -128,7 +128,7 @@ describe("the doctor on DynamoDB", () => {
     proxy = undefined;
   });
 
-  /** A proxy in front of dynalite that refuses some actions, and whose clock may be wrong. Resolves with a URL. */
+  /** A proxy in front of dynalite that rejects some actions, and whose clock may be wrong. Resolves with a URL. */
   async function refusing(url: string, actions: readonly string[], clockMs = 0): Promise<string> {
     const { hostname, port } = new URL(/endpoint=(.*)$/.exec(url)?.[1] as string);
     proxy = createServer((incoming, outgoing) => {

@@ -60,7 +60,7 @@ describe("the policy", () => {
 
   const actionsOf = ({ Statement }: Policy) => Statement.flatMap(({ Action }) => Action).sort();
 
-  /** The permissions of what a store sends: of a transaction, those of its parts. */
+  /** The permissions for a store's requests. For a transaction, those of its parts. */
   async function sentBy(use: (client: DynamoDBClient) => Promise<void>): Promise<string[]> {
     const client = dynamodbClient();
     const actions = new Set<string>();
@@ -81,7 +81,7 @@ describe("the policy", () => {
 
   const session = (data: object = {}) => ({ cookie: { originalMaxAge: 60_000 }, ...data }) as never;
 
-  /** All that requests can make a store do. */
+  /** Does everything that requests can make a store do. */
   async function useStore(store: DynamoDBStore): Promise<void> {
     await Promise.all(["one", "two", "three"].map(sid => store.set(sid, session({ user: "ada" }))));
     const [one, other] = await Promise.all([store.get("one"), store.get("one"), store.get("two")]);

@@ -17,7 +17,7 @@ import {
 const folder = useFolder();
 const dist = join(__dirname, "../../dist");
 
-/** A module that exports a store in memory with many sessions, whose clear takes `ms` for each page. */
+/** A module that exports a store in memory with many sessions, whose `clear` takes `ms` for each page. */
 async function slowStore(name: string, sessions: number, ms: number): Promise<string> {
   const path = join(folder(), name);
   await writeFile(
@@ -40,7 +40,7 @@ async function slowStore(name: string, sessions: number, ms: number): Promise<st
 }
 
 describe("the confirmation", () => {
-  /** Types an answer when it is asked for. */
+  /** Waits for the question, and types an answer. */
   async function answer(process: CliProcess, text: string) {
     await process.until(/Type the number of sessions to go on: /);
     process.child.stdin?.write(text);
@@ -217,7 +217,7 @@ describe("progress", () => {
     process.child.stdin?.write("\u0003");
     const { code, stdout } = await process.result;
     expect(code).toBe(130);
-    // Line wrapping, off and on.
+    // Turns line wrapping off and on.
     expect(stdout.lastIndexOf("\u001b[?7h")).toBeGreaterThan(stdout.lastIndexOf("\u001b[?7l"));
   });
 

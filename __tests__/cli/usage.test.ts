@@ -145,7 +145,7 @@ describe("modules", () => {
     expect(jsonLines(listed.stdout)).toEqual([
       expect.objectContaining({ sidHash: digest("sid-of-ada"), user: "ada" }),
     ]);
-    // It has the option `user`, so that the list of the user is read.
+    // The module has the option `user`, so that the list of the user is read.
     const users = await cli(["users", "ada", "--json"], { cwd: folder(), env: { SESSION_STORE: name } });
     expect(jsonLines(users.stdout)).toEqual([expect.objectContaining({ handle: expect.any(String) })]);
     const ended = await cli(["users", "end", "ada", "-s", name], { cwd: folder() });
@@ -274,7 +274,7 @@ describe("the output", () => {
       for (const json of [[], ["--json"]]) {
         const { code, stdout, stderr } = await cli([...args, ...json, "-s", path]);
         expect([args, code]).toEqual([args, 0]);
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: the output must not contain them.
         expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
         expect(stdout).toContain("ada\\u001b[31m\\u009b2J\\u202e");
         if (json.length > 0) expect(() => jsonLines(stdout)).not.toThrow();

@@ -12,11 +12,11 @@ type SuiteOptions = Omit<ConformanceOptions<MapStore>, "describe" | "it">;
 interface MapStores extends SuiteOptions {
   readonly records: Map<string, string>;
   readonly stores: readonly MapStore[];
-  /** What the stores have scanned. */
+  /** The batches that the stores have scanned. */
   readonly scans: Set<string>;
 }
 
-/** Lets the backend of a store respond later, as one that is reached over a network. */
+/** Delays the responses of a store's backend, like a network. */
 function respondLater(store: MapStore): void {
   for (const method of ["_read", "_write", "_touch", "_remove"] as const) {
     replace(store, method, original => async (...args) => {
@@ -26,7 +26,7 @@ function respondLater(store: MapStore): void {
   }
 }
 
-/** The suite's way to a {@link MapStore}, with a fault or without. */
+/** Creates a {@link MapStore} for the suite, with or without a fault. */
 function mapStores(fault?: Pick<Fault, "breakStore">): MapStores {
   const records = new Map<string, string>();
   const stores: MapStore[] = [];
@@ -56,14 +56,14 @@ function mapStores(fault?: Pick<Fault, "breakStore">): MapStores {
   };
 }
 
-/** The keys under which something other than a tombstone is stored. */
+/** The keys of all records except tombstones. */
 function aliveIn(records: Map<string, string>): string[] {
   return [...records].flatMap(([key, text]) =>
     (decodeRecord(text) as StoredRecord).lifetime === 0 ? [] : [key],
   );
 }
 
-/** The tests of the suite, by topic and name, instead of running them. */
+/** Collects the tests of the suite, by topic and name, instead of running them. */
 function collect(options: SuiteOptions): Map<string, () => Promise<void>> {
   const tests = new Map<string, () => Promise<void>>();
   const path: string[] = [];
@@ -106,7 +106,7 @@ describe("the suite catches a store that", () => {
     for (const name of names) {
       const test = tests.get(`${topic} › ${name}`);
       if (test === undefined) throw new Error(`There is no test called ${topic} › ${name}`);
-      // A failed assertion or a store's error: not a mistake in the fault itself.
+      // The failure must be a failed assertion or a store's error, not a mistake in the fault itself.
       const failure = await test().then(
         () => assertionless(name),
         (error: { code?: unknown }) => error,
@@ -116,7 +116,7 @@ describe("the suite catches a store that", () => {
   });
 });
 
-/** What a test that passes has instead of an error. */
+/** Stands for the error of a test that passes. */
 function assertionless(name: string): { code?: unknown } {
   return { code: `passed: ${name}` };
 }
@@ -162,7 +162,7 @@ describe("the suite", () => {
     try {
       const { stdout, status } = spawnSync(process.execPath, ["--test", "--test-reporter=tap", file], {
         encoding: "utf8",
-        // Or node takes itself for a part of the run that it finds itself in.
+        // Otherwise Node.js assumes that it runs as a part of this run.
         env: { ...process.env, NODE_TEST_CONTEXT: undefined },
       });
       expect(stdout).toContain("# fail 0");

@@ -16,7 +16,7 @@ describe("the Redis store of examples/custom-store", () => {
     it,
     createStore: options => new RedisStore({ ...options, client }),
     capabilities: { users: true },
-    // A string: commands for hashes fail with WRONGTYPE.
+    // A string, so that commands for hashes fail with WRONGTYPE.
     putRaw: async (_store, key, text) => {
       await client.set(key, text);
     },

@@ -77,7 +77,7 @@ describe("a save", () => {
         const result = store.write(key, write);
         waiting.push(() => resolve(result));
       });
-    // The response of the first save is not processed yet when another process saves on top of it.
+    // Another process saves on top of the first save before the store has processed that save's response.
     const saving = store.set("sid", Object.assign(first, { first: 1 }));
     await elsewhere.set("sid", Object.assign(await load(elsewhere, "sid"), { theirs: 1 }));
     const second = await load(store, "sid");
@@ -243,7 +243,7 @@ describe("events", () => {
   });
 
   it("whose listener throws do not fail the operation", async () => {
-    // In a process of its own: what a listener throws is an uncaught exception.
+    // In a separate process, because an error of a listener is an uncaught exception.
     const script = `
       const { MemoryStore } = require("express-session-stores/memory");
       const store = new MemoryStore();

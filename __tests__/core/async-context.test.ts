@@ -10,7 +10,7 @@ import { backends, type OpenBackend } from "../helpers/stores/backends.js";
 
 /*
  * Applications keep in an AsyncLocalStorage what belongs to a request: its span, its user, its tenant. A callback or
- * promise is in the context of its caller, and work that serves several requests, or none, is in none.
+ * promise runs in the context of its caller. Work for several requests, or for none, runs in no context.
  */
 
 const context = new AsyncLocalStorage<string | object>();
@@ -18,18 +18,18 @@ const context = new AsyncLocalStorage<string | object>();
 const REQUESTS = 12;
 const names = Array.from({ length: REQUESTS }, (_, index) => `request-${index}.`);
 
-/** Whether what was sent has to do with the request of that name: it is in the session's key. */
+/** Whether a request to the backend serves the named request, whose name is in the session's key. */
 const mentions = (text: string, name: string) =>
   text.includes(name) || text.includes(encodeURIComponent(name));
 
-/** The bytes of etcd's requests as text, the JSON of DynamoDB's as it is. */
+/** Returns etcd's bytes as text, and DynamoDB's JSON unchanged. */
 function textOf(value: unknown): string {
   return JSON.stringify(value, (_key, each) =>
     each?.type === "Buffer" && Array.isArray(each.data) ? Buffer.from(each.data).toString() : each,
   );
 }
 
-/** The backends that delete ended sessions themselves, at an interval that can be chosen. */
+/** The backends that delete ended sessions by themselves, at a configurable interval. */
 const sweeping = ["memory", "file", "etcd"];
 
 describe.each(backends)("$name", ({ name: backendName, open }) => {
@@ -57,7 +57,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
     return store;
   }
 
-  /** Does it in as many contexts at the same time. Returns what differs from the name of its context. */
+  /** Runs `work` in many contexts in parallel. Returns every difference from the name of its context. */
   async function inContexts(work: (name: string) => Promise<unknown[]>): Promise<unknown[]> {
     const seen = await Promise.all(
       names.map(name => context.run(name, async () => (await work(name)).map(each => [name, each]))),
@@ -65,7 +65,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
     return seen.flat().filter(([name, each]) => name !== each);
   }
 
-  /** The context of the callback and that after the promise of each method. */
+  /** Returns the context of each method's callback, and the context after its promise. */
   async function callAll(store: AbstractStore, sid: string): Promise<unknown[]> {
     const seen: unknown[] = [];
     const see = () => seen.push(context.getStore());
@@ -224,7 +224,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
         }),
       ),
     );
-    // Time for a sweep.
+    // Waits long enough for a sweep.
     await sleep(200);
     await store.clear();
     await store.close();
@@ -233,7 +233,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
     expect(sent).toBeGreaterThan(0);
   });
 
-  // etcd's leases delete ended sessions; its sweep is for those that ended more than an hour ago, and reports none.
+  // etcd's leases delete ended sessions. Its sweep deletes those that ended more than an hour ago, and reports none.
   if (backendName !== "memory" && backendName !== "file") return;
 
   describe("its sweep at an interval", () => {
@@ -243,7 +243,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
       const store = createStore({ cleanupInterval });
       const seen: [string, unknown][] = [];
       store.on("expired", ({ reason }) => seen.push([reason, context.getStore()]));
-      // The first write of the store begins the interval.
+      // The first write of the store starts the interval.
       await context.run("first", () => store.set("sid", plain({}, clock.in(600))));
       clock.advance(1000);
       const deadline = Date.now() + 10_000;
@@ -284,7 +284,7 @@ describe.each(backends)("$name", ({ name: backendName, open }) => {
         return new WeakRef(own);
       };
       const first = await request();
-      // Requests of others: LMDB's client keeps the promises of its last writes.
+      // Other requests are needed, because LMDB's client keeps the promises of its last writes.
       for (let later = 0; later < 3; later++) {
         await store.set("later", plain());
         await load(store, "later");

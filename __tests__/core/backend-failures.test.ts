@@ -52,7 +52,7 @@ describe("errors of a backend", () => {
     const unhandled = jest.fn();
     process.on("unhandledRejection", unhandled);
     void store.destroy("sid");
-    // As Session#destroy() without a callback does it.
+    // The same call as that of Session#destroy() without a callback.
     void store.destroy("sid", undefined);
     await new Promise(resolve => setImmediate(resolve));
     process.off("unhandledRejection", unhandled);
@@ -116,7 +116,7 @@ describe("a backend that does not answer", () => {
 
   it.each(["all", "ids", "length", "clear"] as const)("ends %s within the time of a page", async method => {
     const store = open({ timeoutMs: 20 });
-    // biome-ignore lint/correctness/useYield: it never gets that far
+    // biome-ignore lint/correctness/useYield: it waits forever before that
     store.script._scan = async function* () {
       await never();
     };

@@ -7,8 +7,8 @@ import type { AbstractStore } from "../../lib/index.js";
 import { backends, type OpenBackend, useBackend } from "../helpers/stores/backends.js";
 
 /*
- * What an application, a clock or an earlier version gives to a store and should not: it is refused with an error that
- * names it or counts as not there, and what is stored stays.
+ * Wrong input from an application, a clock or an earlier version. It is rejected with an error that names it, or
+ * treated as missing, and the stored records are unchanged.
  */
 
 const HOUR = 3600;
@@ -270,7 +270,7 @@ describe.each(backends.filter(({ persistent }) => persistent))(
   },
 );
 
-/** The sweep of the stores that have one. */
+/** Runs the sweep of stores that have one. */
 async function sweep(store: AbstractStore): Promise<void> {
   await (store as { cleanup?: () => Promise<unknown> }).cleanup?.();
 }

@@ -31,7 +31,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** What the operations since the last time came to. */
+/** Returns the outcomes of the operations since the last call. */
 function outcomes(): string[] {
   return messages
     .splice(0)
@@ -196,7 +196,7 @@ describe("the channel of operations", () => {
   });
 
   it("has subscribers whose exceptions do not fail the operation", async () => {
-    // In a process of its own: what a subscriber throws is an uncaught exception.
+    // In a separate process, because an error of a subscriber is an uncaught exception.
     const script = `
       const { subscribe } = require("node:diagnostics_channel");
       const { MemoryStore } = require("express-session-stores/memory");

@@ -25,14 +25,14 @@ beforeEach(() => {
 
 const open = (options: StoreOptions = { hashIds: true }) => new ScriptedStore(options, records);
 
-/** The keys of what is stored, tombstones left out. */
+/** The keys of all records except tombstones. */
 const keys = () =>
   [...records]
     .filter(([, { record }]) => record === UNREADABLE || !isTombstone(record))
     .map(([key]) => key)
     .sort();
 
-/** They compare what listings give with sids; the tests below do so with digests. */
+/** Tests of the suite that compare listed ids with sids. The tests below compare them with digests. */
 const ABOUT_LISTED_SIDS = [
   "listings",
   "corrupt records",
@@ -146,7 +146,7 @@ describe("a sid that looks like a digest", () => {
 });
 
 describe("sessions from before it was turned on", () => {
-  // They are moved as to another store.
+  // Sessions are moved as to another store.
   it("are not found, and not listed by the digest of another", async () => {
     await open({}).set("sid", plain({ user: "ann" }));
     const store = open();

@@ -15,13 +15,13 @@ import { type AppRequest, Browser, createApp } from "../helpers/apps/app.js";
 import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
- * Sessions as an attacker or a mistake makes them. Each is either refused with a documented code, and then what was
- * stored is as before, or comes back as JSON defines it.
+ * Sessions that an attacker or a mistake can create. The store rejects each one with a documented code and leaves the
+ * record unchanged, or returns it as JSON defines it.
  */
 
 type Fields = Record<string, unknown>;
 
-/** Fields as JSON gives them: a key `__proto__` is an own one. */
+/** Makes fields as JSON does, where a key `__proto__` is an own property. */
 const parsed = (text: string): Fields => JSON.parse(text);
 
 function nested(levels: number): Fields {
@@ -137,7 +137,7 @@ const unserializable = {
     configurable: true,
     get: refuse,
   }),
-  // JSON.stringify of Node.js 26 needs no stack for them: there they are a session like others.
+  // JSON.stringify of Node.js 26 needs no stack for them, so that they are like other sessions.
   ...(isSerializable(nested(10_000)) ? {} : { "10,000 nested levels": { deep: nested(10_000) } }),
   "a value whose toJSON throws": { value: { toJSON: refuse } },
   "a toJSON that throws": { toJSON: refuse },
@@ -148,7 +148,7 @@ const unserializable = {
   "a toJSON that gives an array": { toJSON: () => [{ cookie: {} }] },
 };
 
-/** Defined and not assigned: it must not be the test that sets a prototype, and getters have to stay getters. */
+/** Defines the fields instead of assigning them. The test must not set a prototype, and getters must stay getters. */
 function withFields<S extends object>(session: S, fields: Fields): S {
   const descriptors = Object.getOwnPropertyDescriptors(fields);
   for (const key of Reflect.ownKeys(descriptors)) {
@@ -178,7 +178,7 @@ describe.each(backends)("sessions in $name", backend => {
     expect(({} as Fields).polluted).toBeUndefined();
   });
 
-  /** The sessions that requests save, and what others have changed in them meanwhile. */
+  /** The sessions that requests save, and the changes of other requests in the meantime. */
   const ways: Record<string, () => Promise<{ session: TestSession; others: Fields }>> = {
     "a new session": async () => ({ session: plain(), others: {} }),
     "a new session of a request": async () => ({
@@ -209,7 +209,7 @@ describe.each(backends)("sessions in $name", backend => {
       const { session, others } = await begin();
       withFields(session, fields);
       await store.set("sid", session);
-      // The cookie is merged by field, so that a request adds those of a Cookie to that of plain data.
+      // The cookie is merged by field, so that a request adds the fields of a Cookie to those of plain data.
       const expected = { ...asJson(fieldsOf(session)), ...others };
       const found = await find(store, "sid");
       expect(asJson(fieldsOf(found))).toEqual(expected);
@@ -240,7 +240,7 @@ describe.each(backends)("sessions in $name", backend => {
       await expect(saving).rejects.toBeInstanceOf(StoreError);
       await expect(saving).rejects.toMatchObject({ code: "ERR_SESSION_SERIALIZE" });
       expect(await stored(store, "sid")).toEqual(before);
-      // The store goes on.
+      // The store continues to work.
       await store.set("sid", plain({ after: 1 }));
       expect(await stored(store, "sid")).toEqual({ after: 1 });
     });
@@ -254,7 +254,7 @@ describe.each(backends)("sessions in $name", backend => {
     }
   });
 
-  // How deep that is depends on the stack: Node.js 20 stores 3,000 levels and cannot compare them.
+  // The depth depends on the stack: Node.js 20 stores 3,000 levels and cannot compare them.
   it.each([2000, 3000, 4000, 10_000].filter(levels => isSerializable(nested(levels))))(
     "%i nested levels are merged, or refused and leave what is stored",
     async levels => {
@@ -317,7 +317,7 @@ describe.each(backends)("sessions in $name", backend => {
   });
 
   describe("of a megabyte", () => {
-    /** DynamoDB's limit is 400 KB, the others' is higher. */
+    /** DynamoDB's limit is 400 KB. The other limits are higher. */
     const fits = !backend.name.startsWith("DynamoDB");
 
     async function expectSaved(sid: string, session: SessionData): Promise<void> {

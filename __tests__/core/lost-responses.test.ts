@@ -6,7 +6,7 @@ import { ScriptedStore } from "../helpers/stores/scripted-store.js";
 const open = (options: StoreOptions = {}) => new ScriptedStore(options);
 
 describe("a write whose response is lost", () => {
-  /** Writes, and then fails as if the response had not arrived. */
+  /** Writes, and then fails as if the response were lost. */
   const loseResponse = (store: ScriptedStore) => {
     store.script._write = async (key, write) => {
       store.script = {};
@@ -14,7 +14,7 @@ describe("a write whose response is lost", () => {
       throw new Error("connection reset");
     };
   };
-  /** A client that sends each write twice and sees the response of the second attempt. */
+  /** A client that sends each write twice and receives the response to the second attempt. */
   const sendTwice = (store: ScriptedStore, between = async () => {}) => {
     store.script._write = async (key, write) => {
       store.script = {};
@@ -109,7 +109,7 @@ describe("a write whose response is lost", () => {
       throw new Error("connection reset");
     };
     await expect(store.set("sid", session)).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
-    // The merged session was written. The next save finds that, and fails before it writes.
+    // The merged session was written. The next save detects that, and fails before it writes.
     const before = store.records.get("sess:sid");
     store.script._write = async (key, write) => {
       const result = store.write(key, write);

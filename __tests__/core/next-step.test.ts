@@ -14,7 +14,7 @@ const lifetimes: LifetimePolicy = {
   tombstoneMs: 3_600_000,
 };
 
-/** Another process and this one. */
+/** The write ids of another process, and of this one. */
 const [others, ours] = [new WriteIds(), new WriteIds()];
 const ownId = ours.next();
 const earlierId = ours.next();
@@ -33,13 +33,13 @@ const tombstoneAt = (createdAt: number) => found(removalId, { data: "", lifetime
 
 const longAgo = { activeAt: NOW - 10 * HOUR, createdAt: NOW - 10 * HOUR };
 
-/** What may be stored under the session's key. */
+/** The possible records under the session's key. */
 const states = {
   nothing: undefined,
   unreadable: { record: UNREADABLE },
   tombstone: tombstoneAt(NOW),
   same: found(LOADED),
-  // By another process, a moment ago.
+  // Touched by another process, a moment ago.
   touched: found(LOADED, { activeAt: NOW + 5 }),
   changed: found(CHANGED),
   // Destroyed, and created again under the same id.
@@ -71,7 +71,7 @@ function factsOf(origin: Origin, changes: Partial<SaveFacts> = {}): SaveFacts {
   };
 }
 
-/** A step in words. */
+/** Describes a step in words. */
 function wordsOf(step: Step): string {
   if (step.kind === "create") return step.over === undefined ? "create" : "create over it";
   if (step.kind !== "replace") return step.kind;
@@ -97,7 +97,7 @@ const PLAIN = "replace, since nothing";
 
 type Expected = string | Record<ConflictPolicy, string>;
 
-/** What each kind of session object does about each state. */
+/** The step for each kind of session object in each state. */
 const table: Record<State, Record<Origin, Expected>> = {
   nothing: {
     loaded: "gone",
@@ -199,7 +199,7 @@ it("the next step writes over exactly what it was given, token included", () => 
 });
 
 describe("plain data that has found a record", () => {
-  // It replaces what it found first. What comes in between is a change by others.
+  // It replaces the record that it found first. A later change in between is a change by another request.
   const known = found(LOADED).record as StoredRecord;
 
   it.each(policies)("treats a later change of it as one by others: %s", conflict => {
@@ -264,7 +264,7 @@ describe("a tombstone", () => {
 
   it("may be that of an earlier attempt, unless the session began after it on any clock", () => {
     expect(wordsOf(nextStep(facts({ seenAt: NOW }), tombstoneAt(NOW), NOW))).toBe("gone");
-    // Hosts' clocks differ by less than the grace period.
+    // The clocks of hosts differ by less than the grace period.
     expect(wordsOf(nextStep(facts({ seenAt: NOW + GRACE_MS }), tombstoneAt(NOW), NOW))).toBe("gone");
     expect(wordsOf(nextStep(facts({ seenAt: NOW + GRACE_MS + 1 }), tombstoneAt(NOW), NOW))).toBe(
       "create over it",

@@ -24,7 +24,7 @@ describe("withTimeout", () => {
     const request = new Promise((_resolve, reject) => {
       operation.signal.addEventListener("abort", () => reject(new Error("aborted")));
     });
-    // Another waits for the same work, as the next save of a session does.
+    // Another caller waits for the same work, like the next save of a session.
     const other = operation.withTimeout(never());
     const limited = operation.withTimeout(request);
     await expect(other).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });

@@ -8,7 +8,7 @@ describe("isoTime", () => {
   it("gives what a Date's toJSON gives", () => {
     const times = fc.oneof(
       fc.integer({ min: -MAX_TIME, max: MAX_TIME }),
-      // Several in one second.
+      // Several times within one second.
       fc.integer({ min: 0, max: 3000 }),
       fc.constantFrom(-1, 0, 999, 1000, -MAX_TIME, MAX_TIME, Number.NaN),
     );

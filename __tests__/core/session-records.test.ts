@@ -42,7 +42,7 @@ describe.each(backends)("the records of a store on $name", backend => {
     });
     expect(live?.bytes).toBe(JSON.stringify(session({ user: "ada lovelace" })).length);
     expect(ended).toMatchObject({ sidHash: digest("ended"), deleteAt: createdAt + 61_000 });
-    // Memory keeps its tombstones apart.
+    // The memory store keeps its tombstones separately.
     if (backend.name !== "memory")
       expect(destroyed).toMatchObject({ sidHash: digest("destroyed"), bytes: 0 });
     const { records } = internalsOf(store);
@@ -71,7 +71,7 @@ describe.each(backends)("the records of a store on $name", backend => {
     );
     expect(removed).toEqual([true, false, false, false]);
     expect((await store.ids()).sort()).toEqual(["saved", "touched"]);
-    // A slow request that loaded it before.
+    // A slow request that had loaded the session before.
     await store.set("idle", Object.assign(loaded.idle, { late: true }));
     expect(await store.get("idle")).toBeNull();
     if (backend.hasUsers) expect(await store.countByUser("ada")).toBe(2);

@@ -12,9 +12,9 @@ import { advance, stopClock } from "../helpers/stopped-clock.js";
 import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
- * The timeouts that OWASP ASVS 5.0 asks for in V7.3, over HTTP and on every store: 7.3.1 "inactivity timeout"
- * (`cookie.maxAge`, or the option `ttl` for cookies that end with the browser) and 7.3.2 "absolute maximum session
- * lifetime" (the option `absoluteTimeout`). Which values are right is the application's to decide (7.1.1).
+ * The timeouts that OWASP ASVS 5.0 requires in V7.3, over HTTP and on every store. 7.3.1 "inactivity timeout" is
+ * `cookie.maxAge`, or the option `ttl` for cookies that end with the browser. 7.3.2 "absolute maximum session lifetime"
+ * is the option `absoluteTimeout`. The application decides which values are right (7.1.1).
  */
 
 const SECOND = 1000;
@@ -28,9 +28,9 @@ afterEach(() => {
 
 const save = (req: AppRequest) => settled(done => req.session.save(done));
 
-/** Two requests wait here for each other, with the session loaded, and then both change it. */
+/** Two requests wait here for each other with the session loaded. Then both change it. */
 let meet = meeting(2);
-/** A request waits here, with the session loaded, and then changes it. */
+/** A request waits here with the session loaded, and then changes it. */
 let gate = new Gate();
 
 const routes: AppOptions["routes"] = {
@@ -53,7 +53,7 @@ const routes: AppOptions["routes"] = {
   },
 };
 
-/** The ways in which a signed-in user keeps a session busy. */
+/** The ways in which a signed-in user keeps a session in use. */
 const busy: Record<string, (browser: Browser) => Promise<unknown>> = {
   "requests that change nothing (touch)": browser => browser.send("GET /"),
   "requests that change the session (save)": browser => browser.send(`POST /set?at=${Date.now()}`),
@@ -79,7 +79,7 @@ describe.each(backends)("sessions in $name", backend => {
     return browser;
   }
 
-  /** The user is signed in until a millisecond before so much time has gone by, and not from then on. */
+  /** Expects that the user is signed in until a millisecond before this time has passed, and not from then on. */
   async function expectEndIn(ms: number, browser: Browser, store: AbstractStore): Promise<void> {
     advance(ms - 1);
     expect(await store.length()).toBe(1);
@@ -194,7 +194,7 @@ describe.each(backends)("sessions in $name", backend => {
   if (!backend.persistent) return;
 
   describe("a restart", () => {
-    /** Signs in, closes the store, and goes on with another. */
+    /** Signs in, closes the store, and continues with another one. */
     async function restarted(options: Parameters<typeof createStore>[0], pause: number, maxAge: number) {
       const before = createStore(options);
       const ada = await signIn(before, { cookie: { maxAge } });

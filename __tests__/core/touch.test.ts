@@ -26,11 +26,11 @@ const open = (options: StoreOptions = {}) =>
 const recordOf = (store: ScriptedStore, key = KEY) => store.records.get(key)?.record as StoredRecord;
 const activityOf = (store: ScriptedStore, key = KEY) => recordOf(store, key).activeAt;
 
-/** Each as a request of its own has loaded it. */
+/** Loads the session several times, as separate requests do. */
 const loadMany = (store: ScriptedStore, count: number, sid = "sid"): Promise<RequestSession[]> =>
   Promise.all(Array.from({ length: count }, () => load(store, sid)));
 
-/** Has touches wait for their response. Returns the function that sends it. */
+/** Holds the responses to touches. Returns the function that sends them. */
 function holdTouches(store: ScriptedStore): () => void {
   const held: (() => void)[] = [];
   store.script._touch = (key, touch) =>
@@ -42,7 +42,7 @@ function holdTouches(store: ScriptedStore): () => void {
   };
 }
 
-/** The outcomes of the touches during `work`. */
+/** Returns the outcomes of the touches during `work`. */
 async function outcomesDuring(work: () => unknown): Promise<string[]> {
   const outcomes: string[] = [];
   const listener = (message: unknown) => {
@@ -181,7 +181,7 @@ describe("a touch that others have joined", () => {
     store.script._touch = never;
     const touching = sessions.map(session => store.touch("sid", session));
     for (const touch of touching) await expect(touch).rejects.toMatchObject({ code: "ERR_STORE_TIMEOUT" });
-    // Nothing of it is left for the next request.
+    // The failed touches have no effect on the next request.
     store.script = {};
     await store.touch("sid", await load(store, "sid"));
     expect(activityOf(store)).toBe(clock.now());
@@ -227,13 +227,13 @@ describe("what a process remembers of its touches", () => {
     const sids = Array.from({ length: 1500 }, (_, index) => `sid-${index}`);
     for (const sid of sids) await store.set(sid, plain());
     clock.advance(61);
-    // Loaded before the touches: what the requests know is older than what is stored.
+    // Loaded before the touches, so that the requests have older data than the backend.
     const stale = await Promise.all(sids.map(sid => load(store, sid)));
     for (const sid of sids) await store.touch(sid, await load(store, sid));
     expect(store.touches).toHaveLength(1500);
     await store.touch("sid-1499", stale[1499] as RequestSession);
     expect(store.touches).toHaveLength(1500);
-    // Forgotten, so it is sent; the backend refuses it, and nothing has changed.
+    // The store has forgotten this touch and sends it again. The backend rejects it, so nothing changes.
     await store.touch("sid-0", stale[0] as RequestSession);
     expect(store.touches).toHaveLength(1501);
     expect(activityOf(store, "sess:sid-0")).toBe(clock.now());

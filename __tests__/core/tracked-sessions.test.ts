@@ -13,8 +13,8 @@ import type { ConflictEvent, StoreOptions } from "../../lib/index.js";
 import { MemoryStore } from "../../lib/memory.js";
 
 /*
- * The objects that applications give to `set` in place of the session that was loaded. Whatever they are, a session that
- * was destroyed stays destroyed, and no change of another request is lost.
+ * The objects that applications pass to `set` in place of the loaded session. Whatever they are, a destroyed session
+ * stays destroyed, and no change of another request is lost.
  */
 
 let store: MemoryStore;
@@ -28,12 +28,12 @@ function open(options: StoreOptions = {}): void {
 beforeEach(() => open());
 afterEach(() => store.close());
 
-/** A proxy of a session whose objects are proxies too, as libraries for change detection make it. */
+/** A proxy of a session whose objects are proxies too, like those of libraries for change detection. */
 function deepProxy<T extends object>(target: T): T {
   return new Proxy(target, {
     get(object, key) {
       const value = Reflect.get(object, key);
-      // A proxy must give a frozen or hidden field as it is; methods need their object.
+      // A proxy must return a frozen or hidden field as it is. Methods need their own object.
       return typeof value === "object" && value !== null && key !== "req" ? deepProxy(value) : value;
     },
   });
@@ -41,7 +41,7 @@ function deepProxy<T extends object>(target: T): T {
 
 type Disguise = (session: RequestSession) => SessionData;
 
-/** What the store recognizes as the session that it stands for. */
+/** Objects that the store recognizes as the loaded session. */
 const recognized: Record<string, Disguise> = {
   "the Session of a request": session => session,
   "a spread of it": session => ({ ...session }),
@@ -53,7 +53,7 @@ const recognized: Record<string, Disguise> = {
     Object.assign(Object.create(null), { cookie: session.cookie }, session),
 };
 
-/** What it does not recognize, and knows for a copy. */
+/** Objects that the store treats as a copy. */
 const unrecognized: Record<string, Disguise> = {
   "a structuredClone": session => structuredClone({ ...session }) as SessionData,
   "a structuredClone of what it is, fields only": session =>
@@ -136,7 +136,7 @@ describe.each(Object.entries(unrecognized))("%s", (_name, disguise) => {
     const session = await load(store, "sid");
     await store.set("sid", Object.assign(await load(store, "sid"), { theirs: 2, more: 1 }));
     await store.set("sid", changed(disguise, session, { views: 2 }));
-    // It is unknown that `theirs` is what was loaded.
+    // The store cannot see that `theirs` is the value that was loaded.
     expect(await stored(store, "sid")).toEqual({ views: 2, theirs: 1, more: 1 });
     expect(await conflicts()).toMatchObject([{ reason: "untracked", keys: ["views", "theirs"] }]);
   });

@@ -20,7 +20,7 @@ import {
   startEtcd,
 } from "../helpers/engines/engines.js";
 
-/* The clients that `createStore` creates, on real engines. The processes of their own load the build of the package. */
+/* The clients that `createStore` creates, on real engines. Separate processes load the built package. */
 
 const run = promisify(execFile);
 const dist = join(__dirname, "../../dist/index.js");
@@ -61,7 +61,7 @@ const exists = (path: string) =>
     () => false,
   );
 
-/** Runs code in a process of its own, which has to end by itself, and returns what it prints. */
+/** Runs code in a separate process that has to end by itself. Returns its output. */
 async function node(code: string, url: string): Promise<string> {
   const setUp = `const { createStore } = require(${JSON.stringify(dist)}); const url = process.argv[1];`;
   const options = { timeout: 20_000, env: { ...process.env, NODE_NO_WARNINGS: "1" } };
@@ -225,7 +225,7 @@ describe("etcd", () => {
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), "express-session-stores-test-"));
       const [clientPort, peerPort] = await freePorts(2);
-      // A name: the gRPC client of etcd3 reaches no address over TLS on Node.js 26.
+      // A host name, because the gRPC client of etcd3 reaches no IP address over TLS on Node.js 26.
       const [client, peer] = [`https://localhost:${clientPort}`, `http://127.0.0.1:${peerPort}`];
       const env = Object.fromEntries(
         Object.entries(process.env).filter(([name]) => !name.startsWith("ETCD_")),
@@ -253,7 +253,7 @@ describe("etcd", () => {
       const copy = join(folder, "copy.pem");
       const store = open(`${url}?ca=${copy}&cert=${copy}&key=${folder}/fixtures/client/key.pem`);
       await expect(store.ping()).rejects.toMatchObject({ code: "ERR_STORE_UNAVAILABLE" });
-      // etcd makes it when it starts.
+      // etcd creates the key when it starts.
       while (!(await exists(`${folder}/fixtures/client/key.pem`))) await sleep(50);
       await copyFile(`${folder}/fixtures/client/cert.pem`, copy);
       while (!(await isUp(store))) await sleep(100);

@@ -20,7 +20,7 @@ afterAll(() => {
   for (const name of Object.keys(variables)) delete process.env[name];
 });
 
-/** The options that the constructor of a store receives for a URL. */
+/** Returns the options that the constructor of a store receives for a URL. */
 function optionsOf(url: string, options?: StoreOptions): Record<string, unknown> {
   let received: Record<string, unknown> = {};
   class Receiver {
@@ -192,7 +192,7 @@ describe("the options of a URL", () => {
       const [name = ""] = parameter.split(/[=.]/);
       const options = optionsOf(`${base}?${parameter}`);
       expect(options[name]).toEqual(value);
-      // The real constructor takes it.
+      // The real constructor accepts them.
       createStore(`${base}?${parameter}`, { user: name === "maxSessionsPerUser" ? () => "u" : undefined });
     });
 
@@ -373,7 +373,7 @@ it("createStore never shows a password, encoded or not, in an error or in the st
     minLength: 1,
     maxLength: 12,
   });
-  // A mark in each part that the password may fall into.
+  // A mark in each part of the URL that may contain the password.
   const marked = password.map(text => text.replace(/^|[@:/?#%&=,]|$/g, found => `${found}s3Cr3T`));
   const form = fc.constantFrom(
     (secret: string) => `etcd://user:${secret}@h1:2379,h2/prefix`,

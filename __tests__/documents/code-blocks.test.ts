@@ -9,14 +9,15 @@ import type { FileStore as BuiltFileStore } from "../../lib/file.js";
 import { type CodeBlock, documents, root } from "./markdown.js";
 
 /*
- * The code in the documents, with the built package (`npm test` builds it before). TypeScript compiles under `strict`, and
- * so does JavaScript, whose parameters need no types. A block with a mark `<!-- test: run ... -->` does what it says.
+ * Tests the code in the documents with the built package, which `npm test` builds first. TypeScript compiles it under
+ * `strict`. JavaScript is compiled too, but its parameters need no types. A block with the mark `<!-- test: run ...
+ * -->` is also run.
  */
 
 const run = promisify(execFile);
 const blocks = documents().flatMap(document => document.blocks);
 
-/** What blocks use without declaring it, since the text around them does. */
+/** Names that blocks use without declaring them, because the text around them does. */
 const SURROUNDINGS = `
 declare const app: import("express").Express;
 declare const req: import("express").Request;
@@ -30,7 +31,7 @@ declare function createClient(): { connect(): Promise<void>; close(): Promise<vo
 declare const RedisStore: new (options: object) => import("express-session-stores").AbstractStore;
 `;
 
-/** The same as values, for blocks that are run. */
+/** The values of these names, for blocks that are run. */
 const VALUES = `
 const express = require("express");
 const { MemoryStore } = require("express-session-stores/memory");
@@ -70,7 +71,7 @@ const TYPESCRIPT: SwcOptions = {
 let folder: string;
 
 beforeAll(() => {
-  // Inside the package, so that its own name resolves.
+  // Inside the package, so that the package can be imported by its own name.
   mkdirSync(join(root, ".data"), { recursive: true });
   folder = mkdtempSync(join(root, ".data", "documents-"));
 });
@@ -169,14 +170,14 @@ describe("code in the documents", () => {
   });
 });
 
-/** A file without imports would be a script, whose names are those of all blocks. */
+/** Makes a module of a file without imports. As a script, it would share its names with all other blocks. */
 function typeScriptOf({ language, code }: CodeBlock): string | undefined {
   return language === "ts" ? `${code}export {};\n` : undefined;
 }
 
 /**
- * JavaScript with the types of its surroundings, unless it is a program that is run: an ES module instead of a CommonJS
- * one, which may wait at its top level.
+ * Adds the types of the surroundings to JavaScript, except to programs. The result is an ES module instead of a
+ * CommonJS one, so that it may await at its top level.
  */
 function typedJavaScriptOf({ language, code, marks }: CodeBlock): string | undefined {
   if (language !== "js" || marks[0] === "run") return undefined;
@@ -189,7 +190,7 @@ function typedJavaScriptOf({ language, code, marks }: CodeBlock): string | undef
   return `${imports}export {};\n`;
 }
 
-/** What a program prints according to the comments behind its calls of console.log. */
+/** The expected output of a program, from the comments behind its calls of console.log. */
 function printedBy({ code }: CodeBlock): string[] {
   return [...code.matchAll(/console\.log\(.*\);? \/\/ (.*)$/gm)].map(([, printed]) => printed as string);
 }
@@ -207,7 +208,7 @@ function fileOf({ language, code }: CodeBlock, name: string): string {
   return file;
 }
 
-/** What a program prints, also if it fails. */
+/** Returns the output of a program, even if the program fails. */
 async function outputOf(program: string, args: string[]): Promise<string> {
   try {
     return (await run(program, args)).stdout;

@@ -19,7 +19,7 @@ function headingsOf(path: string): string[] {
   return [...textOf(path).matchAll(/^#{2,3} (.*)$/gm)].map(([, heading]) => heading as string);
 }
 
-/** The options that a store accepts, which its error for an unknown one lists. */
+/** The options that a store accepts, from its error for an unknown option. */
 function optionsOf(construct: () => unknown): string[] {
   return /accepts (.*)\.$/.exec(messageOf(construct))?.[1]?.split(", ") ?? [];
 }

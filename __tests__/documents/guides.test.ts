@@ -9,14 +9,14 @@ import { dynaliteClient } from "../helpers/engines/engines.js";
 import { type CodeBlock, documents, root } from "./markdown.js";
 
 /*
- * The guides of docs/migrating, followed to the letter with the built package: their files are written into a folder, a
- * process for each stage visits sessions through them, and their command is run before the last stage.
+ * The guides of docs/migrating, followed to the letter with the built package. Their files are written into a folder. A
+ * process for each stage visits sessions through them, and their command runs before the last stage.
  */
 
 const run = promisify(execFile);
 const GUIDES = documents().filter(({ path }) => path.startsWith("docs/migrating/"));
 
-/** Runs in a process of its own for each stage. Tells what is in a session, after it has made or changed it. */
+/** Runs in a separate process for each stage. Creates or changes a session, and prints its content. */
 const VISIT = `
 const { promisify } = require("node:util");
 const store = require("./sessions.js");
@@ -42,14 +42,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
 const guideBlocks = (blocks: readonly CodeBlock[]) =>
   blocks.filter(({ marks }) => marks[0] === "run" && marks[1] === "guide");
 
-/** The settings with which the programs of a guide find an old store of their own. */
+/** The settings that point the programs of a guide to a separate old store. */
 async function openOldStore(
   guide: string,
 ): Promise<{ env: Record<string, string>; close(): Promise<unknown> }> {
   const nothing = { env: {}, close: async () => {} };
   switch (guide) {
     case "connect-redis":
-      // A database of its own, since the guide has the default prefix.
+      // A separate database, because the guide uses the default prefix.
       return { ...nothing, env: { REDIS_URL: `${process.env.REDIS_URL}/7` } };
     case "connect-pg-simple": {
       const pool = new Pool({ connectionString: process.env.POSTGRES_URL ?? "" });

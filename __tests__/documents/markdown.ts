@@ -13,7 +13,7 @@ export interface CodeBlock {
   readonly place: string;
 }
 
-/** A document: its text, and what the tests look for in it. */
+/** A document: its text, and the parts that the tests look for. */
 export interface Document {
   /** Relative to the root, with slashes. */
   readonly path: string;
@@ -70,7 +70,7 @@ function targetsIn(line: string): string[] {
   return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target as string);
 }
 
-/** As GitHub makes the anchor of a heading. */
+/** Returns the anchor that GitHub makes from a heading. */
 function addAnchor(anchors: Set<string>, heading: string): void {
   const base = heading
     .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")

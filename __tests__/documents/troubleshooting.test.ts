@@ -6,7 +6,7 @@ import { documents, root } from "./markdown.js";
 const NOT_OURS =
   /^(etcdserver: |Received message|Execution prevented|AccessDenied|Region is missing|Could not load|EACCES|permission denied|The property 'options|ERR_)/;
 
-/** The source without quotes of names and breaks of strings, and with `…` in place of values. */
+/** The source without quotes around names and breaks in strings, and with `…` in place of values. */
 const source = readdirSync(join(root, "lib"), { recursive: true, encoding: "utf8" })
   .filter(path => path.endsWith(".ts"))
   .map(path => readFileSync(join(root, "lib", path), "utf8"))

@@ -45,7 +45,7 @@ describe("requests that hang", () => {
       const read = store.get(sid, { signal: cancel.signal });
       read.catch(() => {}).finally(() => ended.push(sid));
       suffering.push(read);
-      // In turns of their own, so that each is a request of its own.
+      // In separate turns of the event loop, so that each call is a separate request.
       await turn();
     }
     const found = await Promise.all(some.slice(HUNG).map(sid => store.get(sid)));

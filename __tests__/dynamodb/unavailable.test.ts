@@ -27,9 +27,9 @@ describe("a DynamoDB that does not answer", () => {
   it.each(methodNames)("lets %s end after timeoutMs", async method => {
     const store = new DynamoDBStore({ client, timeoutMs: 100 });
     const timedOut = { code: "ERR_STORE_TIMEOUT", message: expect.stringContaining("100 ms") };
-    // Twice at the same moment, since reads go out together then.
+    // Two calls, because simultaneous reads are sent together.
     const calls = [invoke(store, method), invoke(store, method)];
-    // The process is busy with something else before they are sent: timers that begin then are ahead of the others.
+    // Blocks the process before the calls are sent. Timers that start then come before the other timers.
     for (const until = performance.now() + 50; performance.now() < until; );
     for (const call of calls) await expect(call).rejects.toMatchObject(timedOut);
   });

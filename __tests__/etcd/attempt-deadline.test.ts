@@ -3,7 +3,7 @@ import { Operation } from "../../lib/core/operation.js";
 import { AttemptDeadlines } from "../../lib/etcd/attempt-deadline.js";
 import { etcdClient, etcdEndpoints, freePorts } from "../helpers/engines/engines.js";
 
-/** How much later than the deadline of the operation the client gives up. */
+/** How much later than the deadline of the operation the client times out. */
 const CLIENT_DELAY_MS = 500;
 
 describe("the attempts of a call", () => {
@@ -43,7 +43,7 @@ describe("the attempts of a call", () => {
   });
 });
 
-// What the class takes for granted of etcd3.
+// Checks the assumptions of the class about etcd3.
 describe("etcd3 reads the deadline", () => {
   const range = { key: Buffer.from("key") };
 

@@ -21,7 +21,7 @@ describe("cost", () => {
     expect(await traffic.during(() => store.touch("sid", session))).toEqual(["txn"]);
     session.views = 3;
     expect(await traffic.during(() => store.set("sid", session))).toEqual(["txn"]);
-    // Tombstones end in a window of their own.
+    // Tombstones end in a separate window.
     expect(await traffic.during(() => store.destroy("sid"))).toEqual(["leaseGrant", "txn"]);
     expect(await traffic.during(() => store.get("sid"))).toEqual(["range"]);
     await store.set("sid", plain());
@@ -71,7 +71,7 @@ describe("cost", () => {
     for (const sid of some) expect(await stored(store, sid)).toEqual({ views: 1 });
     expect(await at(sid => store.destroy(sid))).toEqual(["leaseGrant", "txn"]);
     expect(await store.ids()).toEqual([]);
-    // Tombstones, records that replace them, and nothing at all: each is compared in a transaction of its own.
+    // A mixture of tombstones, records that replace them, and missing records. Each is compared in its own transaction.
     await store.set(some[0] as string, plain());
     await raw.delete().key(etcd.prefix + some[1]);
     expect(await at(sid => store.destroy(sid))).toEqual(["txn", "txn"]);
@@ -92,7 +92,7 @@ describe("cost", () => {
       Promise.all(
         some.map((sid, index) => store.set(sid, sessions[index] as never)).concat(store.set("new", plain())),
       );
-    // Together, then each for itself, then the one that was merged.
+    // One transaction for all, one with a condition for each, and one for the merged session.
     expect(await traffic.during(save)).toEqual(["txn", "txn", "txn"]);
     expect(await stored(store, some[10] as string)).toEqual({ sid: some[10], mine: 1, theirs: 1 });
     expect(await store.get(some[20] as string)).toBeNull();
@@ -121,7 +121,7 @@ describe("cost", () => {
     const windowSeconds = 60;
     const store = open({ ttl, timeoutMs: 20_000 });
     const all = sids(5000);
-    // Over a whole lifetime: the last session is touched just before the first would have ended.
+    // Over a whole lifetime: the last session is touched just before the first would end.
     const total = 5 * all.length;
     const step = (ttl / total) * 500;
     const requests = await traffic.requestsDuring(async () => {
@@ -159,9 +159,10 @@ describe("cost", () => {
     });
     const ids = requests.filter(({ name }) => name === "leaseGrant").map(({ input }) => input.ID);
     expect(ids.length).toBeLessThanOrEqual(10);
-    // Not by leaving touches out, nor by keeping sessions on leases that end before them, nor on a few huge ones.
+    // The result must not come from skipped touches, from leases that end before their sessions, or from a few huge
+    // leases.
     const written = requests.map(({ name, input }) => (name === "txn" ? input.success.length : 0));
-    // 10,000 each for set and get, and five times that for touches.
+    // 10,000 each for `set` and `get`, and five times that for touches.
     expect(written.reduce((sum, count) => sum + count)).toBe(7 * all.length);
     const leases = await Promise.all(ids.map(etcd.lease));
     expect(leases.reduce((sum, { keys }) => sum + keys.length, 0)).toBe(all.length);
@@ -197,7 +198,7 @@ describe("operations of the same moment", () => {
         }),
       ),
     );
-    // One that is alone as well.
+    // A single operation as well.
     await storage.run("alone", () => store.destroy("sid-0"));
     expect(contexts).toEqual([undefined, undefined, undefined, undefined]);
   });
@@ -229,7 +230,7 @@ describe("operations of the same moment", () => {
     for (const sid of some) await store.set(sid, plain({ sid }));
     const bad = new Error("3 INVALID_ARGUMENT: etcdserver: something is wrong with one of these");
     const refuse = () => Promise.reject(bad);
-    // The request for all of them, then that for the first alone.
+    // The request for all of them, then a request for the first alone.
     traffic.next("txn", refuse);
     traffic.next("range", refuse);
     const [first, ...others] = await Promise.allSettled(some.map(sid => stored(store, sid)));

@@ -6,11 +6,11 @@ import { EtcdStore, type EtcdStoreOptions } from "../../lib/etcd/store.js";
 import { etcdClient } from "../helpers/engines/engines.js";
 import { type Message, type Traffic, trafficOfEtcd } from "../helpers/stores/counting.js";
 
-/** How etcd3 fails if it reaches no member, and if a connection ends before the response. */
+/** The errors of etcd3 if it reaches no member, and if a connection ends before the response. */
 export const down = new GRPCUnavailableError("14 UNAVAILABLE: No connection established");
 export const lost = new GRPCUnavailableError("14 UNAVAILABLE: Connection dropped");
 
-/** A prefix and a clock for each test of a file, and what the tests need to look into etcd. */
+/** A prefix and a clock for each test of a file, and functions to inspect etcd. */
 export interface EtcdHarness {
   /** The client of the stores. */
   readonly client: Etcd3;
@@ -20,15 +20,15 @@ export interface EtcdHarness {
   prefix: string;
   clock: Clock;
   open(options?: Partial<EtcdStoreOptions>): EtcdStore;
-  /** The lease of the session's key. */
+  /** Returns the lease of the session's key. */
   leaseOf(sid: string): Promise<string>;
-  /** The keys of a lease, and its seconds. */
+  /** Returns the keys of a lease, and its seconds. */
   lease(id: string): Promise<{ keys: string[]; seconds: number; endsAt: number }>;
-  /** The value of the session's key; `undefined` if there is none. */
+  /** Returns the value of the session's key, or `undefined` if there is none. */
   valueOf(sid: string): Promise<string | undefined>;
 }
 
-/** Call it once in a file, outside of tests. */
+/** Sets up the harness. Call it once in a file, outside of tests. */
 export function useEtcd(): EtcdHarness {
   const client = etcdClient();
   const raw = etcdClient();
@@ -63,13 +63,13 @@ export function useEtcd(): EtcdHarness {
   return harness;
 }
 
-/** Does something for many sids, as many at once as a busy server. */
+/** Does something for many sids, with as many in parallel as on a busy server. */
 export async function forEach(all: string[], work: (sid: string) => Promise<unknown>): Promise<void> {
   for (let from = 0; from < all.length; from += 1000)
     await Promise.all(all.slice(from, from + 1000).map(work));
 }
 
-/** What somebody waits for until somebody else opens it. */
+/** A gate at which one part of a test waits until another part opens it. */
 export function gate(): { opened: Promise<void>; open(): void } {
   let open = () => {};
   const opened = new Promise<void>(resolve => {
@@ -78,7 +78,7 @@ export function gate(): { opened: Promise<void>; open(): void } {
   return { opened, open };
 }
 
-/** The next transaction hangs in a member of the cluster: it fails, and arrives when the test says so. */
+/** Makes the next transaction hang in a member of the cluster. It fails, and arrives when the test calls the result. */
 export function hangNext(traffic: Traffic): () => Promise<Message> {
   let arrive: () => Promise<Message> = () => Promise.reject();
   traffic.next("txn", perform => {

@@ -9,7 +9,7 @@ function newPool(): LeasePool {
   return new LeasePool(async (_id, seconds) => seconds);
 }
 
-/** The leases of records of one lifetime that begin 100 ms apart, for `span` milliseconds. */
+/** Returns the leases of records of one lifetime that begin 100 ms apart, for `span` milliseconds. */
 function leasesOver(span: number, lifetimeMs: number): Lease[] {
   const pool = newPool();
   const leases: Lease[] = [];
@@ -77,7 +77,7 @@ describe("select", () => {
     for (let session = 1; session < MAX_LEASE_KEYS; session++) pool.select(expiresAt, START);
     const next = pool.select(expiresAt, START);
     expect(next.id).not.toBe(id);
-    // Also on one that takes no more.
+    // Also on a lease that accepts no more keys.
     expect(pool.select(expiresAt, START, id).id).toBe(id);
     expect(pool.select(expiresAt + 60_000, START, id).endsAt).toBe(next.endsAt + 60_000);
   });
@@ -164,7 +164,7 @@ describe("acquire", () => {
   const operation = new Operation(60_000);
   const EXPIRY = START + 86_400_000;
 
-  /** Leases with a record of what was granted, and grants that the test ends. */
+  /** A pool with a list of its grants, which the test completes. */
   function scripted() {
     const grants: { id: string; seconds: number; succeed(left?: number): void; fail(error: Error): void }[] =
       [];
@@ -182,7 +182,7 @@ describe("acquire", () => {
     };
   }
 
-  it("grants a lease once, however many ask for it at the same moment, and all wait for it", async () => {
+  it("grants a lease once, however many callers request it at the same moment, and all wait for it", async () => {
     const { pool, grants, acquire } = scripted();
     const done: number[] = [];
     const asked = [1, 2, 3].map(index => acquire().then(() => done.push(index)));
@@ -192,7 +192,7 @@ describe("acquire", () => {
     expect(done).toEqual([]);
     grants[0]?.succeed();
     await Promise.all(asked);
-    // There, as far as this process knows: nothing to wait for.
+    // The lease exists, as far as this process can see, so there is nothing to wait for.
     expect(pool.acquire(EXPIRY, START, undefined, operation)).toBe(lease);
     expect(grants).toHaveLength(1);
   });
@@ -209,7 +209,7 @@ describe("acquire", () => {
     const error = new Error("Deadline exceeded");
     const rejected = { status: "rejected", reason: error };
 
-    it("fails who asked first, and tries again once for all who joined", async () => {
+    it("fails the first caller, and tries again once for all callers that joined", async () => {
       const { grants, acquire } = scripted();
       const asked = Promise.allSettled([acquire(), acquire(), acquire()]);
       grants[0]?.fail(error);
@@ -258,7 +258,7 @@ describe("acquire", () => {
     grants[1]?.succeed();
     expect(await again).toBe(lease);
     expect(grants).toHaveLength(2);
-    // Another who used the lost one finds out later.
+    // Another caller that used the lost lease notices the loss later.
     pool.forget(lease, grant);
     await acquire();
     expect(grants).toHaveLength(2);
@@ -279,7 +279,7 @@ describe("acquire", () => {
   });
 
   describe("does not use a lease that ends before its record,", () => {
-    /** The seconds that a session lives, without the grace period after it. */
+    /** The lifetime of a session in seconds, without the grace period after it. */
     const sessionSeconds = (EXPIRY - GRACE_MS - START) / 1000;
 
     it("but one that ends in the grace period, of a process whose clock is ahead", async () => {
@@ -293,7 +293,7 @@ describe("acquire", () => {
     it.each([
       ["ends too soon", sessionSeconds - 1],
       ["does not exist", -1],
-    ])("and goes on with the next of the window if it %s, with all who asked", async (_what, left) => {
+    ])("and goes on with the next of the window if it %s, with all callers", async (_what, left) => {
       const { grants, acquire } = scripted();
       const asked = [acquire(), acquire()];
       grants[0]?.succeed(left);
@@ -302,7 +302,7 @@ describe("acquire", () => {
       expect(next?.id).not.toBe(short?.id);
       next?.succeed();
       for (const lease of asked) expect((await lease).id).toBe(next?.id);
-      // Nor does a record stay on it.
+      // A record must not stay on that lease either.
       expect((await acquire(EXPIRY, short?.id)).id).toBe(next?.id);
       expect(grants).toHaveLength(2);
     });
@@ -318,7 +318,7 @@ describe("acquire", () => {
       const pool = newPool();
       const ahead = START + 2 * 3_600_000;
       const short = await pool.acquire(EXPIRY, ahead, undefined, operation);
-      // As long as the clock is ahead, and for records that end in time.
+      // The lease is used while the clock is ahead, and for records that end early enough.
       expect(await pool.acquire(EXPIRY, ahead, undefined, operation)).toBe(short);
       const next = await pool.acquire(EXPIRY, START, undefined, operation);
       expect(next.endsAt).toBe(short.endsAt);

@@ -18,7 +18,7 @@ describe("leases", () => {
     expect(leases.flatMap(({ keys }) => keys).sort()).toEqual(some.map(sid => etcd.prefix + sid).sort());
     for (const { seconds } of leases) {
       expect(seconds).toBeGreaterThanOrEqual(160);
-      // A window and what keeps the leases of different processes apart.
+      // A window, and the offset that separates the leases of different processes.
       expect(seconds).toBeLessThanOrEqual(165 + 60);
     }
   });
@@ -29,7 +29,7 @@ describe("leases", () => {
     await store.set("ahead", plain({}));
     etcd.clock.advance(-2 * 3600);
     const session = requestSession(store, "sid", plain());
-    // Ends when the other one would have ended, had its clock been right.
+    // Ends at the time at which the other session would have ended with a correct clock.
     session.cookie.maxAge = 5 * 3600 * 1000;
     await store.set("sid", session);
     const id = await etcd.leaseOf("sid");
@@ -39,7 +39,7 @@ describe("leases", () => {
 
   it("are not those of a process whose clock is ahead, if they would end before the session", async () => {
     const store = open();
-    // It chose the same id, which takes chance or a repeated request.
+    // The other process chose the same id, by chance or because of a repeated request.
     traffic.next("leaseGrant", async (perform, input) => {
       await raw.leaseClient.leaseGrant({ ID: input.ID, TTL: 1000 });
       return perform();
@@ -68,7 +68,7 @@ describe("leases", () => {
 
   it("remove the keys of expired sessions", async () => {
     const store = open({ ttl: 1 });
-    // Without the grace period, for which a test cannot wait.
+    // Without the grace period, because a test cannot wait for it.
     traffic.next("leaseGrant", (perform, input) => {
       input.TTL = 1;
       return perform();
@@ -139,7 +139,7 @@ describe("leases", () => {
 });
 
 describe("a lease for which etcd takes long", () => {
-  it("fails nobody but who asked first and has no time left", async () => {
+  it("fails only the first caller, which has no time left", async () => {
     const store = open({ timeoutMs: 60_000 });
     const asked = gate();
     traffic.next("leaseGrant", async () => {

@@ -208,7 +208,7 @@ describe("a member of a cluster that hangs and goes on", () => {
     await Promise.all(some.map(sid => other.destroy(sid)));
     cluster.thaw(frozen);
     await cluster.healthy();
-    // The requests of the hung member are applied before this one.
+    // The requests of the hung member are applied before this request.
     await stuck.put(`${etcd.prefix}after`).value("");
     expect(await Promise.all(some.map(sid => other.get(sid)))).toEqual(some.map(() => null));
     stuck.close();
@@ -217,11 +217,11 @@ describe("a member of a cluster that hangs and goes on", () => {
 });
 
 describe("a removal that arrives late", () => {
-  /** A removal whose first attempt hangs. */
+  /** Destroys sessions with a first attempt that hangs. */
   async function destroyTwice(store: EtcdStore, ...others: string[]): Promise<() => Promise<Message>> {
     const arrive = hangNext(traffic);
     await Promise.allSettled(["sid", ...others].map(sid => store.destroy(sid)));
-    // The second attempt, by the client or, if that process has crashed, by nobody.
+    // The second attempt. Usually the client sends it, but after a crash of that process nobody does.
     await arrive();
     return arrive;
   }
@@ -237,7 +237,7 @@ describe("a removal that arrives late", () => {
     await store.set("sid", session);
     await arrive();
     expect(await stored(store, "sid")).toEqual({ user: "bob" });
-    // Nor after saves and touches, of which the record's version keeps a few only.
+    // The copy must also fail after several saves and touches, because the version keeps only a few write ids.
     for (let views = 1; views <= 10; views++) {
       const loaded = await load(views % 2 === 0 ? store : open(), "sid");
       loaded.views = views;
@@ -309,11 +309,11 @@ describe("a touch by another process", () => {
     theirs.user = "ann";
     await other.set("sid", theirs);
     etcd.clock.advance(50);
-    // Refused, but it may be done over what is stored.
+    // The write is rejected, but may be repeated on top of the stored record.
     expect(await traffic.during(() => store.touch("sid", session))).toEqual(["leaseGrant", "txn", "txn"]);
     etcd.clock.advance(99);
     expect(await stored(store, "sid")).toEqual({ user: "ann" });
-    // The touch has not made this request forget which version it loaded.
+    // The touch must not replace the version that this request had loaded.
     session.views = 1;
     await store.set("sid", session);
     expect(await stored(store, "sid")).toEqual({ user: "ann", views: 1 });

@@ -45,7 +45,7 @@ describe("an etcd of its own", () => {
     const alarm = (action: "Activate" | "Deactivate") =>
       own.maintenance.alarm({ action, memberID: "0", alarm: "Nospace" });
     beforeEach(async () => {
-      // Without the circuit breaker, which would refuse everything for 5 s.
+      // No circuit breaker, because it would reject everything for 5 s.
       patient = new Etcd3({ hosts: server.endpoint, faultHandling: { host: () => noop } });
       requests = trafficOfEtcd(patient);
       store = open({ client: patient });
@@ -107,7 +107,7 @@ describe("an etcd of its own", () => {
     it("lets every call end after timeoutMs", async () => {
       const timedOut = { code: "ERR_STORE_TIMEOUT", message: expect.stringContaining("300 ms") };
       const calls = methodNames.map(method => invoke(store, method));
-      // The process is busy with something else before they are sent: timers that begin then are ahead of the others.
+      // Blocks the process before the calls are sent. Timers that start then come before the other timers.
       for (const until = performance.now() + 100; performance.now() < until; );
       await Promise.all(calls.map(call => expect(call).rejects.toMatchObject(timedOut)));
     });

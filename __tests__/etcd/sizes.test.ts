@@ -42,7 +42,7 @@ describe("sessions", () => {
     it("are refused with the same code", async () => {
       const store = open();
       traffic.next("txn", async (perform, input) => {
-        // What etcd3 takes for a passing trouble it asks for again.
+        // etcd3 retries errors that it treats as temporary.
         await performTwice(perform, input);
         throw new Error(message);
       });
@@ -81,7 +81,7 @@ describe("sessions", () => {
     expect(requests.filter(({ error }) => error)).toEqual([]);
   });
 
-  // Answers over 4 MiB fail, and with them everything that the client is asked for in the next 5 seconds.
+  // Responses over 4 MiB fail, and so do all requests of the client in the next 5 seconds.
   describe.each([
     ["by the store that saved them", () => client],
     ["by a process that has seen none of them", etcdClient],
@@ -108,7 +108,7 @@ describe("sessions", () => {
 
   describe("of 100 KB each, which another process changed since they were loaded,", () => {
     const text = "x".repeat(100_000);
-    // More than fit into one answer, and their changes into one request.
+    // Too many for one response, and their changes for one request.
     const some = sids(60);
     let store: EtcdStore;
     let sessions: Awaited<ReturnType<typeof load>>[];
@@ -138,7 +138,7 @@ describe("sessions", () => {
     it("are merged also beside others that fail", async () => {
       const refuse = () => Promise.reject(down);
       const bad = () => Promise.reject(new Error("3 INVALID_ARGUMENT: etcdserver: something is wrong"));
-      // All together, then a part, of which one is bad, alone too.
+      // First all together, then a part, which fails. One of its sessions also fails alone.
       traffic.next("txn", perform => perform());
       traffic.next("txn", bad);
       traffic.next("txn", refuse);
@@ -160,7 +160,10 @@ describe("sessions", () => {
     await forEach(all, sid => store.set(sid, plain({ text })));
     const other = open({ prefix: `${etcd.prefix}other:` });
     await other.set("sid", plain());
-    /** What `work` gives, while another session is read again and again, each time within the time limit. */
+    /**
+     * Runs `work` while another session is read repeatedly, each time within the time limit. Returns the result of
+     * `work`.
+     */
     const whileReading = async <T>(work: () => Promise<T>): Promise<T> => {
       let working = true;
       let reads = 0;

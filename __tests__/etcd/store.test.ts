@@ -16,7 +16,7 @@ describe("EtcdStore", () => {
     describe,
     it,
     createStore: options => {
-      // With methods of its own, so that it can be broken without the others.
+      // A separate client with its own methods, so that a test can break it without affecting the others.
       const link = { kv: Object.create(client.kv), leaseClient: Object.create(client.leaseClient) };
       const store = new EtcdStore({ ...options, client: link });
       links.set(store, link);

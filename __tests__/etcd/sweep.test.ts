@@ -12,10 +12,10 @@ import { down, forEach, useEtcd } from "./harness.js";
 const etcd = useEtcd();
 const { open, raw, traffic } = etcd;
 
-/** Longer than a session of the tests and the time that is left to its lease. */
+/** Longer than a session of the tests and the time that the sweep leaves to its lease. */
 const LONG_AFTER = 5000;
 
-/** For how long after its end a record is left to its lease. */
+/** How long after its end a record is left to its lease. */
 const MARGIN = 3600;
 
 async function keys(): Promise<string[]> {
@@ -59,7 +59,7 @@ describe("cleanup", () => {
     const lease = await etcd.leaseOf("sid");
     await raw.put(`${etcd.prefix}unreadable`).value("{ half a reco").lease(lease);
     await raw.put(`${etcd.prefix}without-lease`).value("2 version 1 1 1\n{}");
-    // By its id it would have ended long ago.
+    // According to its id, this lease would have ended long ago.
     const { ID } = await raw.leaseClient.leaseGrant({ ID: "1", TTL: 100 });
     await raw.put(`${etcd.prefix}config!`).value("dark").lease(ID);
     etcd.clock.advance(LONG_AFTER);
@@ -121,7 +121,7 @@ describe("cleanupInterval", () => {
       return requests.filter(({ input }) => input.keys_only).length;
     };
     expect(await sweeps()).toBe(1);
-    // Not again: on the clock of the stores, the interval is not over.
+    // Not again, because by the clock of the stores the interval is not over.
     expect(await sweeps()).toBe(0);
     expect(await keys()).toHaveLength(4);
     etcd.clock.advance(LONG_AFTER);

@@ -22,7 +22,7 @@ describe.each(backends)("the example application, sessions in $name", backend =>
     expect(visitor.cookie).toBeUndefined();
   });
 
-  it("greets who signed in, and counts the views of each session by itself", async () => {
+  it("greets the user who signed in, and counts the views of each session by itself", async () => {
     const app = createApp(createStore());
     const ada = await signIn(app, "Ada");
     const bob = await signIn(app, "Bob");
@@ -137,7 +137,7 @@ describe("the example application's server", () => {
   const servers = new Set<ChildProcess>();
   let folder: string;
 
-  // It keeps its files in `.data` beside `examples`: a copy of it has a folder of its own.
+  // The application keeps its files in `.data` beside `examples`, so a copy of it has a separate folder.
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "express-session-stores-test-"));
     await cp(join(root, "examples"), join(folder, "examples"), { recursive: true });
@@ -153,7 +153,7 @@ describe("the example application's server", () => {
     await rm(folder, { recursive: true });
   });
 
-  /** Starts it as a user would; returns its address when it listens. */
+  /** Starts the application like a user. Returns its address when it listens. */
   async function start(env: Record<string, string>): Promise<{ address: string; server: ChildProcess }> {
     const server = spawn(process.execPath, [join(folder, "examples/app/server.js")], {
       cwd: folder,
@@ -174,7 +174,7 @@ describe("the example application's server", () => {
     throw new Error(errors);
   }
 
-  /** Ends it as `docker stop` or Ctrl-C would; returns how it ended. */
+  /** Ends the application like `docker stop` or Ctrl-C. Returns its exit code and signal. */
   async function stop(server: ChildProcess, signal: NodeJS.Signals): Promise<unknown[]> {
     server.kill(signal);
     return await once(server, "exit");

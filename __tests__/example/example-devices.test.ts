@@ -23,7 +23,7 @@ const userAgents = {
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
 };
 
-/** The handles of a user's other sessions, as the forms of the page have them. */
+/** The handles of a user's other sessions, from the forms of the page. */
 async function handlesOf(browser: Browser): Promise<string[]> {
   const { text } = await browser.send("GET /devices");
   return [...text.matchAll(/name="handle" value="([^"]+)"/g)].map(([, handle]) => handle as string);
@@ -89,7 +89,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
         await signIn(app, "Ada", userAgents.safari),
         await signIn(app, "Ada", userAgents.opera),
       ];
-      // The last used is listed first.
+      // The most recently used session is listed first.
       await pageText(phone);
       const [handle] = (await handlesOf(here)) as [string];
       expect(await submit(here, "/devices/end", { handle })).toBe("/devices#notice");
@@ -157,7 +157,7 @@ describe.each(backends.filter(({ hasUsers }) => hasUsers))(
       expect(await pageText(devices[0] as Browser)).toContain("Total €4.50");
       expect(await pageText(devices[1] as Browser, "/devices")).toMatch(/Role manager .*Role manager/);
       expect(await pageText(bob)).toContain("Your role is member .");
-      // This very session is among those that change, while it is in use.
+      // The current session is among the changed ones, while it is in use.
       await submit(admin, "/admin", { user: "admin", role: "guest" });
       expect(await pageText(admin, "/admin")).toContain("admin is now guest: 1 session has been changed.");
       expect(await pageText(admin)).toContain("Your role is guest .");

@@ -15,7 +15,7 @@ async function begin(app: RequestListener, path: string): Promise<Browser> {
   return browser;
 }
 
-/** Sends a request of a trial, which has to succeed; returns the response's JSON. */
+/** Sends a request of a trial, which has to succeed. Returns the response's JSON. */
 async function post(browser: Browser, path: string, form?: Record<string, string>) {
   const { status, body } = await browser.attempt(`POST ${path}`, form);
   expect([path, status]).toEqual([path, 200]);
@@ -26,7 +26,7 @@ async function stateOf(browser: Browser, path: string): Promise<{ kept: number[]
   return (await browser.send(`GET ${path}/state`)).body;
 }
 
-/** Sends all changes in parallel; returns the numbers of those that are kept. */
+/** Sends all changes in parallel. Returns the numbers of the changes that are kept. */
 async function changeInParallel(app: RequestListener, path: string): Promise<number[]> {
   const browser = await begin(app, path);
   const numbers = Array.from({ length: CHANGES }, (_, number) => String(number));
@@ -34,7 +34,7 @@ async function changeInParallel(app: RequestListener, path: string): Promise<num
   return (await stateOf(browser, path)).kept;
 }
 
-/** Signs out while a slow request is at work; returns whether the session is there when that request has ended. */
+/** Signs out during a slow request. Returns whether the session exists after the end of that request. */
 async function signOutDuringRequest(app: RequestListener, path: string): Promise<boolean> {
   for (;;) {
     const browser = await begin(app, path);
@@ -42,7 +42,7 @@ async function signOutDuringRequest(app: RequestListener, path: string): Promise
     await sleep(300);
     const { beganAt, endedAt } = await post(browser.clone(), `${path}/end`);
     const { loadedAt, savedAt } = await slow;
-    // On a busy machine the slow request may load its session too late.
+    // On a busy machine, the slow request may load its session too late. Then the trial is repeated.
     if (loadedAt <= beganAt && endedAt <= savedAt) return (await stateOf(browser, path)).trial !== undefined;
   }
 }

@@ -136,7 +136,7 @@ describe("cleanup", () => {
       this: LmdbFile,
       ...args
     ) {
-      // On a clock that is a little behind, the session ended less than a minute ago.
+      // By a clock that is slightly behind, the session ended less than a minute ago.
       now -= 1;
       await other.set("sid", loaded);
       now += 1;

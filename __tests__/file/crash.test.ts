@@ -28,7 +28,7 @@ const run = promisify(execFile);
 const PAGE_BYTES = 4096;
 const random = seeded(1);
 
-/** What file-reader.cjs tells of a file. */
+/** What file-reader.cjs reports about a file. */
 interface Seen {
   found: Record<string, string>;
   errors: Record<string, { code: string; message: string }>;
@@ -41,7 +41,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Reads files, and writes to them, in a process of its own, which has to survive it. */
+/** Reads and writes files in a separate process, which has to survive that. */
 async function readFiles(paths: string[], ...flags: string[]): Promise<Seen[]> {
   const script = join(__dirname, "../helpers/processes/file-reader.cjs");
   const { stdout } = await run(process.execPath, [script, ...flags, ...paths], { maxBuffer: 2 ** 26 });
@@ -51,7 +51,7 @@ async function readFiles(paths: string[], ...flags: string[]): Promise<Seen[]> {
     .map(line => JSON.parse(line));
 }
 
-/** The bytes of a file, and when it was written last. */
+/** The bytes of a file, and the time of its last write. */
 function stateOf(path: string) {
   return { bytes: readFileSync(path).toString("latin1"), mtimeMs: statSync(path).mtimeMs };
 }
@@ -86,7 +86,9 @@ describe("a damaged session file", () => {
     await store.close();
   });
 
-  /** Damages copies of the sound file, reads each, and returns what was seen of those that were not refused. */
+  /**
+   * Damages copies of the sound file, and reads each copy. Returns the contents of the copies that were not rejected.
+   */
   async function readDamaged(damages: ((path: string) => void)[]): Promise<Seen[]> {
     const paths = damages.map((damage, index) => {
       const path = join(folder, `damaged-${index}.lmdb`);
@@ -118,7 +120,7 @@ describe("a damaged session file", () => {
     const lengths = Array.from({ length: size / PAGE_BYTES - 1 }, (_, index) => (index + 1) * PAGE_BYTES);
     for (let count = 0; count < 50; count++) lengths.push(1 + below(size - 1, random));
     const accepted = await readDamaged(lengths.map(length => path => truncateSync(path, length)));
-    // Unless nothing is missing but pages that were free, of which there are more or fewer in each run.
+    // A file is accepted only if nothing but free pages is missing. The number of free pages differs in each run.
     for (const { found, errors, corrupt } of accepted) {
       expect({ errors, corrupt }).toEqual({ errors: {}, corrupt: 0 });
       expect(Object.keys(sessions).filter(sid => found[sid] !== sessions[sid])).toEqual([]);
@@ -147,8 +149,8 @@ describe("a damaged session file", () => {
       const accepted = await readDamaged(damages);
       for (const { found, errors, corrupt } of accepted) {
         expect(errors).toEqual({});
-        // Only a page in the middle of a session that is larger than a page says nothing of itself: that session is
-        // reported if it cannot be read any more.
+        // Only pages within a session that is larger than a page cannot be checked. If such a session is unreadable,
+        // then it is reported.
         expect(Object.keys(found)).toHaveLength(80 - corrupt);
         const changed = Object.keys(sessions).filter(sid => found[sid] !== sessions[sid]);
         expect(changed.filter(sid => !sid.startsWith("large-"))).toEqual([]);
@@ -211,7 +213,7 @@ describe("a folder that cannot be written", () => {
     await store.set("sid", { cookie: { originalMaxAge: null }, value: "here" } as never);
     await store.close();
     chmodSync(folder, 0o755);
-    // Whoever runs this may be root, and the reader somebody else then.
+    // This test may run as root, in which case the reader is another user.
     chmodSync(path, 0o666);
     chmodSync(`${path}-lock`, 0o666);
     chmodSync(join(path, ".."), 0o555);
@@ -270,7 +272,7 @@ describe("a full disk", () => {
         await store.close();
         console.log(JSON.stringify(seen));
       })();`;
-    // The limit on the size of a file stands for the end of the disk: a soft one, which the process may raise.
+    // The limit on the size of a file simulates a full disk. It is a soft limit, which the process may raise.
     const limited = `trap "" XFSZ; ulimit -S -f 2000; exec "$0" -e "$1"`;
     const { stdout } = await run("bash", ["-c", limited, process.execPath, script]);
     const { saved, ...seen } = JSON.parse(stdout);
@@ -304,7 +306,7 @@ describe("a full disk", () => {
     const { stdout } = await run("bash", ["-c", limited, process.execPath, reader, path]);
     const { found, errors } = JSON.parse(stdout);
     expect(Object.values(found).sort()).toEqual(sids.sort());
-    // Also a session that is not there leaves a tombstone, which has to be written.
+    // Destroying a session that does not exist also has to write a tombstone.
     expect(errors).toEqual({ set: refusal, destroy: refusal });
   });
 });

@@ -14,7 +14,7 @@ import { assertLmdbOrNew } from "../../lib/file/integrity-check.js";
 import { LmdbFile } from "../../lib/file/lmdb-file.js";
 
 const PAGE_BYTES = 4096;
-/** Where a page has its kind, and what leaves have there. */
+/** The offset of a page's kind, and the kind of leaves. */
 const FLAGS = 18;
 const LEAF = 2;
 const BRANCH = 1;
@@ -32,7 +32,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A copy of the sound file whose bytes are changed. */
+/** A copy of the sound file with changed bytes. */
 function damaged(damage: (path: string) => void): string {
   const path = join(mkdtempSync(join(folder, "damaged-")), "file.lmdb");
   copyFileSync(sound, path);
@@ -40,7 +40,7 @@ function damaged(damage: (path: string) => void): string {
   return path;
 }
 
-/** Overwrites the pages of a kind that hold something of the table of sessions. */
+/** Overwrites the pages of a kind that contain parts of the table of sessions. */
 function damagePages(kind: number) {
   return (path: string) => {
     const bytes = readFileSync(path);

@@ -101,9 +101,9 @@ describe("a process that is stopped while it holds the write lock", () => {
 describe("processes of pid namespaces", () => {
   const root = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
   const unshare = ["unshare", ...root, "--pid", "--fork", "--mount-proc", "--kill-child"];
-  /** Runs the command with the process id 1. */
+  /** Runs the command with process id 1. */
   const container = unshare;
-  /** Runs the command with another process id than 1. */
+  /** Runs the command with a process id other than 1. */
   const containerWithInit = [...unshare, "sh", "-c", '"$0" "$@"; true'];
 
   const refusal = expect.objectContaining({
@@ -156,7 +156,7 @@ describe("the size of the file", () => {
   const SESSIONS = 500;
   const LIVE_BYTES = SESSIONS * 2000;
 
-  /** Writes all sessions anew. */
+  /** Rewrites all sessions. */
   async function write(store: FileStore): Promise<void> {
     const saves = Array.from({ length: SESSIONS }, (_, n) =>
       store.set(`sid-${n}`, session({ data: "x".repeat(1900) })),

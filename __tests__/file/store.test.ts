@@ -151,7 +151,7 @@ describe("a full disk", () => {
           reasons: [...new Set(failed.map(error => error.cause.message))],
         }));
       })();`;
-    // The limit on the size of a file stands for the end of the disk.
+    // The limit on the size of a file simulates a full disk.
     const limited = `trap "" XFSZ; ulimit -f 1000; exec "$0" -e "$1"`;
     const { stdout } = await run("bash", ["-c", limited, process.execPath, script]);
     const { saved, codes, reasons } = JSON.parse(stdout);
@@ -267,7 +267,7 @@ describe("several processes", () => {
 
   const CHANGES = 150;
 
-  /** A process that changes its own key of one session again and again, loading it anew each time. */
+  /** A process that repeatedly loads one session and changes its own key. */
   const worker = (key: string) => `
     const { FileStore } = require("express-session-stores/file");
     const store = new FileStore({ path: ${JSON.stringify(sessionFile.path)} });

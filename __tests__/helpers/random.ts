@@ -1,4 +1,4 @@
-/** Random numbers from 0 to 1 that a seed repeats (mulberry32). */
+/** Returns random numbers from 0 to 1 that a seed repeats (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed;
   return () => {
@@ -9,7 +9,7 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** A whole number below `end`. */
+/** Returns a whole number from 0, below `end`. */
 export function below(end: number, random: () => number): number {
   return Math.floor(random() * end);
 }

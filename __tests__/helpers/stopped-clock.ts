@@ -1,6 +1,6 @@
 /**
- * Stops the clock of express-session and of the stores, so that it moves only with {@link advance}. The test calls
- * `jest.useRealTimers()` in the end.
+ * Stops the clock of express-session and of the stores, so that only {@link advance} moves it. The test calls
+ * `jest.useRealTimers()` at its end.
  */
 export function stopClock(): void {
   jest.useFakeTimers({

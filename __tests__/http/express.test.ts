@@ -30,7 +30,7 @@ describeApps(({ createStore, openApp, signIn, errors }) => {
       expect(await ada.fields()).toEqual({ user: "ada", tea: "3", mug: "2" });
     });
 
-    it("forgets a session that signed out, also for who still has its cookie", async () => {
+    it("forgets a session that signed out, also for a client that still has its cookie", async () => {
       const store = createStore();
       const ada = await signIn(store);
       const stolen = ada.clone();
@@ -48,7 +48,7 @@ describeApps(({ createStore, openApp, signIn, errors }) => {
       expect(await earlier.fields()).toEqual({});
     });
 
-    it("does not take a cookie that somebody made up for a session", async () => {
+    it("does not accept a cookie that somebody made up", async () => {
       const store = createStore();
       const ada = await signIn(store);
       const [sid] = await store.ids();

@@ -4,7 +4,7 @@ import { advance, stopClock } from "../helpers/stopped-clock.js";
 
 const MINUTE = 60_000;
 
-/** The head of the answer is sent before the session is changed: when the user was there is known by then. */
+/** The head of the response is sent before the session is changed, so that the time of the use is known by then. */
 const startDownload: Handler = (_req, _params, res) => beginReply(res);
 
 describeApps(({ createStore, signIn }) => {
@@ -13,7 +13,7 @@ describeApps(({ createStore, signIn }) => {
       stopClock();
       const ada = await signIn(createStore({ touchAfter: 0 }), { cookie: { maxAge: MINUTE } });
       advance(MINUTE - 1);
-      // A request starts the time anew.
+      // A request restarts the time.
       expect(await ada.fields()).toEqual({ user: "ada" });
       advance(MINUTE - 1);
       expect(await ada.fields()).toEqual({ user: "ada" });
@@ -127,7 +127,7 @@ describeApps(({ createStore, signIn }) => {
     });
   });
 
-  // With `rolling` express-session touches the cookie when the answer begins, else when it ends.
+  // With `rolling`, express-session touches the cookie when the response begins, otherwise when it ends.
   describe.each([true, false])("an answer that takes long, rolling: %s", rolling => {
     it("does not end a session that others keep alive, whose host's clock is 50 ms ahead", async () => {
       stopClock();
@@ -149,7 +149,7 @@ describeApps(({ createStore, signIn }) => {
       expect(await ada.fields()).toEqual({ user: "ada", tea: "3", slow: true });
     });
 
-    it("takes nothing back of the time that others have kept the session alive", async () => {
+    it("does not shorten a session that others have extended", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const ada = await signIn(createStore({ touchAfter: 0 }), {
@@ -165,7 +165,7 @@ describeApps(({ createStore, signIn }) => {
       expect(await ada.fields()).toEqual({ user: "ada", slow: true });
     });
 
-    it("ends no session early of which a touch was skipped meanwhile", async () => {
+    it("does not end a session early if its touch was skipped in the meantime", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const ada = await signIn(createStore({ touchAfter: 30 }), {
@@ -184,7 +184,7 @@ describeApps(({ createStore, signIn }) => {
 
     if (!rolling) return;
 
-    it("counts from its beginning: who does not come back is signed out by then", async () => {
+    it("counts from its beginning: a user who does not come back is signed out by then", async () => {
       stopClock();
       const { routes, during } = slowRequest(change, startDownload);
       const store = createStore({ touchAfter: 0 });

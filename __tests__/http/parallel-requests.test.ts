@@ -68,7 +68,7 @@ describeApps(({ createStore, openApp, signIn }) => {
 
   describe("parallel requests", () => {
     it.each([2, 20])("keep all that %i of them change in one session", async count => {
-      // The saves go in turns, which takes a slow engine on a busy machine its time.
+      // The saves wait for each other, which takes long on a slow engine and a busy machine.
       const store = createStore({ timeoutMs: 20_000 });
       const conflicts = conflictsOf(store);
       const ada = await signIn(store, { routes: setTogether(count) });
@@ -77,7 +77,7 @@ describeApps(({ createStore, openApp, signIn }) => {
         Object.entries(changes).map(([key, value]) => ada.send(`POST /set-together?${key}=${value}`)),
       );
       expect(await ada.fields()).toEqual({ user: "ada", ...changes });
-      // All but the first to save met what others had changed.
+      // All saves except the first found changes of others.
       expect(conflicts).toHaveLength(count - 1);
       for (const conflict of conflicts) expect(conflict).toMatchObject({ reason: "merged", keys: [] });
     });

@@ -14,7 +14,7 @@ interface Device {
   isCurrent: boolean;
 }
 
-// dynalite has no transactions, which lists of users need.
+// dynalite has no transactions, which lists of users require.
 describe.each(backends.filter(backend => backend !== dynalite))("users of Passport in $name", backend => {
   const createStore = useBackend(backend);
   let app: RequestListener;
@@ -52,7 +52,7 @@ describe.each(backends.filter(backend => backend !== dynalite))("users of Passpo
     expect(await devicesOf(stranger)).toHaveLength(1);
   });
 
-  it("are listed no more when they have signed out, and anew when they sign in again", async () => {
+  it("are no longer listed after they sign out, and are listed again after they sign in", async () => {
     const phone = await signIn("ann", "tea", "phone");
     const laptop = await signIn("ann", "tea", "laptop");
     await phone.post("/sign-out").expect(200);

@@ -9,8 +9,8 @@ import { advance, stopClock } from "../helpers/stopped-clock.js";
 import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
- * Passport signs a user in by a new session: it regenerates, may copy the old session into the new one, its cookie
- * included, and saves explicitly, so that the page that it redirects to finds the user signed in.
+ * Passport signs a user in with a new session. It regenerates, and may copy the old session with its cookie into the
+ * new one. It saves explicitly, so that the page after the redirect finds the user signed in.
  */
 
 const MINUTE = 60_000;
@@ -35,7 +35,7 @@ const fieldsOf = (req: Request) => req.session as unknown as Fields;
 
 interface AppOptions {
   keepSessionInfo: boolean;
-  /** Where the route `/slow` waits, with its session loaded. */
+  /** The route `/slow` waits here, with its session loaded. */
   gate?: Gate;
 }
 
@@ -54,7 +54,7 @@ function createApp(store: AbstractStore, { keepSessionInfo, gate }: AppOptions):
     res.json(null);
   });
   app.post("/sign-in", passport.authenticate("local", { keepSessionInfo }), async (req, res) => {
-    // What the page finds that the browser is redirected to, whose request may arrive before this one ends.
+    // The session as the redirected request finds it, which may arrive before this request ends.
     res.json(await store.get(req.sessionID));
   });
   app.post("/sign-out", async (req, res) => {
@@ -92,7 +92,7 @@ describe.each(backends)("Passport, sessions in $name", backend => {
     store.on("conflict", conflict => conflicts.push(conflict));
   });
 
-  /** A browser whose session has a cart, of a visitor who is not signed in. */
+  /** A browser of a visitor who is not signed in, with a cart in the session. */
   async function visit(options: AppOptions): Promise<Browser> {
     const browser = new Browser(createApp(store, options));
     await browser.send("POST /set?cart=tea");
@@ -130,12 +130,12 @@ describe.each(backends)("Passport, sessions in $name", backend => {
       const { body } = await ada.send(SIGN_IN);
       expect(body).toMatchObject({ ...kept, passport: { user: "ada" } });
       expect(await store.length()).toBe(1);
-      // And it lives from the sign-in on.
+      // The session lives from the sign-in on.
       advance(10 * MINUTE - 1);
       expect(await ada.fields()).toEqual({ ...kept, user: "ada" });
     });
 
-    it("logOut ends the session of the user, also for who still has its cookie", async () => {
+    it("logOut ends the session of the user, also for a client that still has its cookie", async () => {
       const ada = await visit({ keepSessionInfo });
       await ada.send(SIGN_IN);
       const stolen = ada.clone();
@@ -156,7 +156,7 @@ describe.each(backends)("Passport, sessions in $name", backend => {
       await slow;
       expect(await stolen.fields()).toEqual({});
       expect(await ada.fields()).toEqual(kept);
-      // The new one, which express-session saves because its id is new.
+      // The new session, which express-session saves because its id is new.
       expect(await store.length()).toBe(1);
       expect(conflicts.map(({ reason }) => reason)).toEqual(["gone", "gone"]);
     });

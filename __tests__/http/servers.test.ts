@@ -15,7 +15,7 @@ describeApps(({ createStore, openApp, signIn }) => {
       expect(await restarted.fields()).toEqual({ user: "ada", tea: "1", mug: "2" });
     });
 
-    it("does not bring back who signed out before it", async () => {
+    it("does not bring back users who signed out before it", async () => {
       const before = createStore();
       const ada = await signIn(before);
       const stolen = ada.clone();

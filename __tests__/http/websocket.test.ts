@@ -10,9 +10,9 @@ import { advance, stopClock } from "../helpers/stopped-clock.js";
 import { backends, useBackend } from "../helpers/stores/backends.js";
 
 /*
- * A WebSocket holds the session of the request that opened it, for hours. `session.touch().save()` is how such a
- * connection keeps its session alive. express-session: `save` "saves the session back to the store, replacing the
- * contents on the store with the contents in memory"; what others have changed since has to stay.
+ * A WebSocket keeps the session of the request that opened it, for hours. `session.touch().save()` extends the session.
+ * express-session documents `save` as: "Save the session back to the store, replacing the contents on the store with
+ * the contents in memory". Changes of others since then must remain.
  */
 
 const MINUTE = 60_000;
@@ -23,7 +23,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** What a message over the WebSocket does with the session; the answer is what is returned. */
+/** How a message over the WebSocket uses the session. The result is the response. */
 const commands: Record<string, (req: AppRequest) => unknown> = {
   "keep alive": req => settled(done => req.session.touch().save(done)),
   "set chat": req => {
@@ -65,7 +65,7 @@ function listen(store: AbstractStore): Server {
   const server = createServer(app);
   const sockets = new WebSocketServer({ noServer: true });
   server.on("upgrade", (req, socket, head) => {
-    // As ws documents it.
+    // As in the documentation of ws.
     middleware(req as Parameters<typeof middleware>[0], {} as Parameters<typeof middleware>[1], () => {
       if ((req as AppRequest).session.user === undefined) {
         socket.end("HTTP/1.1 401 Unauthorized\r\n\r\n");

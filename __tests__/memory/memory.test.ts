@@ -210,7 +210,7 @@ describe("cleanupInterval", () => {
     jest.useRealTimers();
   });
 
-  /** A store with one session that ends in 10 s, and the clean-ups that its timer starts. */
+  /** A store with one session that ends in 10 s, and the sweeps that its timer starts. */
   async function watched(options: MemoryStoreOptions) {
     const store = new MemoryStore(options);
     const cleanup = jest.spyOn(store, "cleanup");
@@ -287,7 +287,7 @@ describe("cleanupInterval", () => {
   });
 });
 
-/** How many turns the event loop had during `work`, on a clock on which every piece of work takes too long. */
+/** Counts the turns of the event loop during `work`, with a clock by which every piece of work takes too long. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   let now = 0;
   const clock = jest.spyOn(performance, "now").mockImplementation(() => (now += 1000));
@@ -306,7 +306,7 @@ async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   return turns;
 }
 
-// For how long the event loop is held is measured by the benchmark.
+// The benchmark measures how long the event loop is held.
 describe.each<[string, MemoryStoreOptions]>([
   ["without bounds", {}],
   ["with bounds", { max: 1_000_000, maxBytes: 1_000_000_000 }],
@@ -377,7 +377,8 @@ describe("a flood of sessions from one anonymous client", () => {
     for (let flood = 0; flood < 200_000; flood += 2000) {
       const sids = Array.from({ length: 2000 }, (_, index) => `flood-${flood + index}`);
       await Promise.all(sids.map(sid => store.set(sid, { cookie: { originalMaxAge: null } })));
-      // Each is asked for once while 2,000 others come: the least recently used ones go, and those are of the flood.
+      // Each is read once per 2,000 other sessions. The store removes the least recently used ones, which belong to the
+      // flood.
       const found = await Promise.all(used.map(sid => store.get(sid)));
       expect(found).not.toContain(null);
       expect(await store.length()).toBeLessThanOrEqual(bounds.max);

@@ -26,7 +26,7 @@ const scripted = (options: StoreOptions = {}) => new ScriptedStore({ now: clock.
 const counts = ({ errors: _errors, ...progress }: CopyProgress) => progress;
 const NOTHING = { seen: 0, copied: 0, present: 0, ended: 0, skipped: 0, failed: 0, different: 0 };
 
-/** Items as a reader gives them. */
+/** Items like those of a reader. */
 const items = (count: number): SourceItem[] =>
   Array.from({ length: count }, (_, index) => ({ sid: `sid-${index}`, session: plain({ index }) }));
 
@@ -58,7 +58,7 @@ describe.each(backends)("from a store on $name", source => {
       await to.touch("old", await load(to, "old"));
       clock.advance(2 * MINUTE);
       expect(await find(to, "old")).not.toBeNull();
-      // Created 31 minutes ago: its absolute timeout does not begin anew.
+      // Created 31 minutes ago, because the copy does not restart its absolute timeout.
       await to.touch("old", await load(to, "old"));
       clock.advance(15 * MINUTE);
       await to.touch("old", await load(to, "old"));
@@ -396,7 +396,7 @@ describe("a copy", () => {
     );
     await jest.advanceTimersByTimeAsync(31_000);
     expect(await failed).toMatchObject({ code: "ERR_STORE_UNAVAILABLE", cause: new Error("down") });
-    // The first one that fails for the sixth time ends it for all.
+    // The first session that fails for the sixth time ends the copy.
     expect(to.writes.length).toBe(16 * 5 + 1);
   });
 

@@ -50,8 +50,8 @@ const usersOf = (browsers: readonly Browser[], listener: RequestListener) =>
   Promise.all(browsers.map(async browser => (await browser.clone(listener).fields()).user));
 
 /**
- * Half of the visitors come while the sessions are copied, the others never do. Some sign out meanwhile. All that
- * remains is then served by the new store alone.
+ * Half of the visitors come while the sessions are copied, the others never do. Some sign out in the meantime. Then the
+ * new store alone serves everything that remains.
  */
 async function takeOver(place: Place): Promise<void> {
   const oldSite = createApp(place.from, { cookie: COOKIE });
@@ -130,7 +130,7 @@ describe("a migrating store in the table of the old store, with other keys", () 
       return store;
     };
     const place: Place = { from, reader: read(client, tableName), createStore };
-    // Waits until the table that the old store creates is there, and lets DynamoDB delete items of both.
+    // Waits until the old store has created the table, and lets DynamoDB delete items of both stores.
     await createStore().createTable();
     const { TimeToLiveDescription } = await client.send(
       new DescribeTimeToLiveCommand({ TableName: tableName }),
@@ -145,7 +145,7 @@ describe("a migrating store in the table of the old store, with other keys", () 
 
     await takeOver(place);
 
-    // Neither takes the items of the other for its own.
+    // Neither store treats the items of the other as its own.
     const store = createStore();
     expect(await store.length()).toBe(VISITORS - 5);
     const corrupt: unknown[] = [];
@@ -172,7 +172,7 @@ describe("a migrating store from the folder of session-file-store to a file", ()
       return store;
     };
     await takeOver({ from, reader: readSessionFileStore({ path }), createStore });
-    // The way back stays open: nothing but sign-outs is removed.
+    // The way back stays open, because only sign-outs were deleted.
     const files = (await readdir(path)).filter(name => name.endsWith(".json"));
     expect(files.length).toBe(VISITORS - 5);
   });

@@ -38,7 +38,7 @@ describe("the way back", () => {
     const to = new FileStore({ path });
     const store = new MigratingStore({ from, to, stage: "to-first" });
     for await (const _count of store.copyBack()) {
-      // Every session.
+      // The loop covers every session.
     }
     await to.close();
     expect(Object.keys((from as unknown as { sessions: object }).sessions)).toEqual(["sid"]);

@@ -19,7 +19,7 @@ const COOKIE = { maxAge: 600_000 };
 const file = backends.find(({ name }) => name === "file") as (typeof backends)[number];
 const createNew = useBackend(file);
 
-/** Two stages that share the stores, as two processes do. */
+/** Two stages that share the stores, like two processes. */
 interface Site {
   readonly apps: RequestListener[];
   readonly gate: Gate;
@@ -86,7 +86,7 @@ describe.each(oldStores)("from $name", kind => {
       const { apps } = openSite(stage, "to");
       const browser = new Browser(apps[1] as RequestListener);
       await browser.send("POST /sign-in?user=ann");
-      // The first visit at the stage writes what was created at "to".
+      // At this stage, the first visit writes the session that was created at "to".
       await browser.clone(apps[0]).fields();
       const items = (await collect(old.reader)) as SourceSession[];
       const item = items.find(({ sid }) => sid === sidOf(browser));
@@ -170,7 +170,7 @@ describe.each(oldStores)("from $name", kind => {
   });
 });
 
-/** session-file-store and dynamodb-store note the time of each access in the session itself. */
+/** session-file-store and dynamodb-store record the time of each access in the session itself. */
 function withoutAccessTime({ __lastAccess: _time, updated: _updated, ...fields }: Record<string, unknown>) {
   return fields;
 }
@@ -201,7 +201,7 @@ describe.each(backends.filter(({ persistent }) => persistent))("to $name", backe
     }
     expect(Object.keys(await browser.fields())).toEqual(["user", "key0", "key1", "key2", "key3"]);
     await browser.send("POST /sign-out");
-    // The neighbor is all that may run beside.
+    // Only the neighboring stage may run at the same time.
     expect(await browser.clone(apps[2]).fields()).toEqual({});
   });
 
@@ -240,7 +240,7 @@ describe("a migrating store", () => {
     const expires = new Date(Date.now() - 60_000);
     const stale = plain({ user: "ann" });
     Object.assign(stale.cookie, { originalMaxAge: 1000, expires });
-    // As connect-redis does, whose touch moves the expiry of the key alone.
+    // Like connect-redis, whose touch moves only the expiry of the key.
     Object.assign(from, {
       get: (_sid: string, done: (error: null, found: unknown) => void) => done(null, stale),
     });
@@ -280,7 +280,7 @@ describe("a migrating store", () => {
     expect(found.every(each => (each as { user?: string } | null)?.user === "ann")).toBe(true);
     expect(store.figures.moved).toBe(1);
     await store.destroy("sid");
-    // A slow request of the old store's brings it back there.
+    // A slow request at the old store recreates the session there.
     from.set("sid", plain({ user: "ann" }));
     expect(await store.get("sid")).toBeNull();
     const back = new MigratingStore({ from, to, stage: "from-first" });
@@ -305,7 +305,7 @@ describe("a migrating store", () => {
       await visited.touch("sid", await loaded(visited));
     }
     expect(sets).not.toHaveBeenCalled();
-    // Another process has changed it and failed before it reached the old store.
+    // Another process has changed the session, and failed before the change reached the old store.
     await late.set("sid", Object.assign(await loaded(late), { a: 3 }));
     await visited.touch("sid", await loaded(visited));
     expect(await at("from-first").get("sid")).toMatchObject({ a: 3 });
@@ -321,7 +321,7 @@ describe("a migrating store", () => {
     const copied: number[] = [];
     for await (const count of at("to-first").copyBack()) copied.push(count);
     expect(copied).toEqual([16, 32, 40]);
-    // Nothing of the new store is needed any more.
+    // The new store is no longer needed.
     const old = at("from");
     expect(await length(from)).toBe(39);
     for (let index = 0; index < 40; index++) {
@@ -395,7 +395,7 @@ describe("a migrating store", () => {
     clock.advance(6 * 24 * 3600);
     await to.cleanup();
     expect(await beside.get("sid")).toBeNull();
-    // What is known to be destroyed is destroyed in the old store too.
+    // If a session is known to be destroyed, then it is destroyed in the old store as well.
     expect(await length(from)).toBe(0);
     from.set("sid", plain({ user: "ann" }));
     clock.advance(2 * 24 * 3600);
@@ -447,7 +447,7 @@ describe("a migrating store", () => {
     }
   });
 
-  it("refuses wrong options with what is expected", () => {
+  it("rejects wrong options, and says what it expects", () => {
     const from = new session.MemoryStore();
     const to = new MemoryStore();
     const open = (options: object) => () => new MigratingStore(options as never);

@@ -161,7 +161,7 @@ describe("readConnectPgSimple", () => {
 describe("readConnectMongo", () => {
   const crypto = { secret: "squirrel" };
 
-  it("refuses encrypted sessions with what to do, and reads them with the adapter of connect-mongo", async () => {
+  it("rejects encrypted sessions and says what to do, and reads them with the adapter of connect-mongo", async () => {
     for (const stringify of [true, false]) {
       const client = new FakeMongoClient();
       const store = MongoStore.create({ client: client as never, crypto, stringify }) as unknown as Store;
@@ -202,7 +202,7 @@ describe("readSessionFileStore", () => {
     closing(await mkdtemp(join(tmpdir(), "reader-")), path => rm(path, { recursive: true }));
   const quiet = { reapInterval: -1, retries: 0, logFn() {} };
 
-  it("refuses encrypted files with what to do", async () => {
+  it("rejects encrypted files and says what to do", async () => {
     const path = await folder();
     await save(new fileStore({ path, secret: "squirrel", ...quiet }), "a", { user: "ann" });
     await expect(collect(readSessionFileStore({ path }))).rejects.toThrow(/encrypted .*Let MigratingStore/);
@@ -311,7 +311,7 @@ describe("readAll", () => {
     expect(await fieldsOf(readAll(store))).toEqual({ a: { user: "ann" } });
   });
 
-  it("refuses sessions without ids with the reason", async () => {
+  it("rejects sessions without ids and says why", async () => {
     const store = MongoStore.create({ client: new FakeMongoClient() as never }) as unknown as Store;
     await save(store, "a", { user: "ann" });
     await expect(collect(readAll(store))).rejects.toThrow(
@@ -319,7 +319,7 @@ describe("readAll", () => {
     );
   });
 
-  it("refuses what is no store of another package with `all`", () => {
+  it("rejects an object that is not a store of another package with `all`", () => {
     const expected = /Expected `store` to be a session store of another package, with a method `all`, got/;
     for (const store of [undefined, {}, new MemoryStore()]) {
       expect(() => readAll(store as Store)).toThrow(expected);
@@ -327,7 +327,7 @@ describe("readAll", () => {
   });
 });
 
-it("readers refuse wrong options at once, with what is expected", () => {
+it("readers reject wrong options immediately, and say what they expect", () => {
   const client = { send() {} };
   const wrong: [string, () => unknown][] = [
     ["Expected `client` to be a client of redis or ioredis", () => readConnectRedis({} as never)],

@@ -5,7 +5,7 @@ import { settled } from "../helpers/apps/app.js";
 import { collect, type OpenOldStore, oldStores } from "../helpers/migration/old-stores.js";
 
 const TEN_MINUTES = 600_000;
-/** Peers round to seconds. */
+/** The peers round to seconds. */
 const ROUNDING = 1500;
 
 type Item = SourceSession | UnreadableSession;
@@ -24,7 +24,7 @@ const load = (store: Store, sid: string) =>
     store.get(sid, (error, found) => (error && error.code !== "ENOENT" ? reject(error) : resolve(found)));
   });
 
-/** Many at once, but not all: a client has a limited number of connections. */
+/** Many in parallel, but not all, because a client has a limited number of connections. */
 async function saveMany(store: Store, sids: readonly string[], fields: object): Promise<void> {
   const rest = [...sids];
   const work = async () => {
@@ -97,14 +97,14 @@ describe.each(oldStores)("the reader of $name", ({ open, touchesExpiryAlone, def
     const { session: given, expiresAt } = (await read()).get("sid") as SourceSession;
     expectTime(expiresAt, Date.now() + TEN_MINUTES);
     expect(given).toMatchObject({ user: "ann" });
-    // dynamodb-store has no date in the cookie, so that its reader sets the right one.
+    // dynamodb-store has no date in the cookie, so its reader sets the right one.
     if (!touchesExpiryAlone || "updated" in given) return;
     expectTime(new Date(given.cookie.expires as Date).getTime(), savedAt + 2000);
   });
 
   it("gives a session whose cookie has ended, whose record has been touched since, and that copy keeps", async () => {
     const saved = sessionWith({ user: "ann" }, TEN_MINUTES);
-    // As if nothing but its expiry had changed since nine minutes and 59 seconds.
+    // As if nothing but its expiry had changed for nine minutes and 59 seconds.
     saved.cookie.expires = new Date(Date.now() + 1000);
     saved.cookie.originalMaxAge = TEN_MINUTES;
     await save(old.store, "sid", saved);
@@ -123,7 +123,7 @@ describe.each(oldStores)("the reader of $name", ({ open, touchesExpiryAlone, def
 
   it("gives 2,500 sessions once each, as often as they are read", async () => {
     const sids = numbered(2500);
-    // Together more than the megabyte of a page of DynamoDB.
+    // Together, the items exceed the megabyte of a page of DynamoDB.
     await saveMany(old.store, sids, { padding: "x".repeat(400) });
     for (let times = 0; times < 2; times++) {
       const items = await collect(old.reader);
@@ -146,7 +146,7 @@ describe.each(oldStores)("the reader of $name", ({ open, touchesExpiryAlone, def
     expect(failed).toEqual([{ sid: "sid-00007x", error: expect.any(Error) }]);
     const { error } = failed[0] as { error: Error };
     expect(error).toMatchObject({ code: "ERR_SESSION_SERIALIZE", cause: expect.any(Error) });
-    // Neither values of a session nor its id, which is a credential.
+    // The error must not contain values of a session or its id, which is a credential.
     expect(error.message).not.toMatch(/ann|sid-0/);
   });
 

@@ -10,8 +10,8 @@ import { RollingSite, type SiteStores } from "../helpers/migration/rolling-site.
 import { seeded } from "../helpers/random.js";
 
 /*
- * A site of two processes that goes through all stages and back under load. Each process is replaced by one of the next
- * stage while the other still runs, and while slow requests are in flight in it.
+ * A site of two processes that goes through all stages and back under load. A process of the next stage replaces each
+ * one while the other still runs, and while slow requests are in flight.
  */
 
 const MEMBERS = 25;
@@ -46,7 +46,7 @@ describe.each(Object.entries(sites))("%s", (_name, stores) => {
       await sleep(500);
       let stage: Stage = "from";
       for (const next of WAY) {
-        // What nobody has visited is in one store alone.
+        // A session that nobody visits is in one store only.
         if (next === "to") await members.visitAll();
         if (stage === "to-first" && next === "from-first") await site.copyBack();
         stage = next;
@@ -64,7 +64,7 @@ describe.each(Object.entries(sites))("%s", (_name, stores) => {
       await site.stop();
     }
     expect(members.wrongs).toEqual([]);
-    // The load was what the test is about.
+    // The load is what this test is about, so there must have been enough of it.
     const least = {
       visits: 200,
       changes: 100,

@@ -39,7 +39,7 @@ describe("the model finds a store that", () => {
     const script = String(counterexample?.[1]);
     expect(script).toMatch(/touch\(/);
     const [commands = "", replayPath = ""] = script.split(/ \/\*replayPath="(.*)"\*\//);
-    // Each command begins so.
+    // Each command starts with one of these.
     expect(commands.split(/,(?=r\d|a|save|touch|begin)/).length).toBeLessThanOrEqual(6);
     const again = await fc.check(modelProperty(stores, true, {}, replayPath), {
       seed,

@@ -15,7 +15,7 @@ describe("the declarations", () => {
     noUncheckedIndexedAccess: true,
     exactOptionalPropertyTypes: true,
     noPropertyAccessFromIndexSignature: true,
-    // Ours and everybody's.
+    // Checks our declarations and those of all packages.
     skipLibCheck: false,
   };
 
@@ -72,7 +72,7 @@ describe("the declarations", () => {
     mts: 'import session from "express-session";',
   };
 
-  /** Compiles a program as a CommonJS module, as an ES module, or both; returns what the compiler says. */
+  /** Compiles a program as a CommonJS module, as an ES module, or both. Returns the compiler's messages. */
   async function compile(
     project: string,
     program: string,
@@ -106,10 +106,10 @@ describe("the declarations", () => {
   });
 
   it("compile with moduleResolution node10, which the compiler of this test does not know any more", async () => {
-    // The one that checks the package in `npm run check`.
+    // The version that checks the package in `npm run check`.
     const cli = createRequire(require.resolve("@arethetypeswrong/cli/package.json"));
     const compiler = createRequire(cli.resolve("@arethetypeswrong/core")).resolve("typescript/bin/tsc");
-    // Not checked: declarations of packages that do not know node10 themselves.
+    // Not checked: declarations of packages that do not support node10 themselves.
     const options = { module: "commonjs", moduleResolution: "node10", skipLibCheck: true };
     expect(await compile(packed.full, useOfAll, options, ["cts"], compiler)).toBe("");
     const mistake = `
@@ -133,7 +133,7 @@ describe("the declarations", () => {
 
   it("do not need esModuleInterop, which the compiler of this test cannot switch off any more", async () => {
     for (const [path, text] of await packed.sources(".d.ts")) {
-      // A default import of a CommonJS module is what would need it.
+      // A default import of a CommonJS module would require it.
       expect([path, text.match(/^import (type )?[\w$]+( from|,)/m)]).toEqual([path, null]);
     }
   });

@@ -9,7 +9,7 @@ import { dependencies, filesIn, manifest, name, root, run, usePackage } from "..
 
 const peers = Object.keys(manifest.peerDependencies);
 
-/** What each subpath has to export, besides types. */
+/** The required exports of each subpath, besides types. */
 const exported: Record<string, string[]> = {
   [name]: [
     "AbstractStore",
@@ -47,7 +47,7 @@ const subpaths = Object.keys(exported);
 
 const packed = usePackage();
 
-/** Runs code in a project, and returns what it prints. It has to end by itself. */
+/** Runs code in a project that has to end by itself. Returns its output. */
 async function node(folder: string, code: string, type: "commonjs" | "module" = "commonjs"): Promise<string> {
   const { stdout } = await run(process.execPath, [`--input-type=${type}`, "--eval", code], {
     cwd: folder,
@@ -91,9 +91,9 @@ describe("the tarball", () => {
   it("refers to no source maps, prints nothing, and reads no environment variables but those that a URL names", async () => {
     for (const [path, text] of await packed.sources(".js")) {
       expect([path, text.match(/sourceMappingURL|console\./)]).toEqual([path, null]);
-      // A program may.
+      // A program may print.
       if (path.startsWith("dist/cli/")) continue;
-      // What stands in a comment is an example.
+      // Code in a comment is an example.
       const code = text.replace(/\/\*.*?\*\//gs, "");
       const variables = path === "dist/create-store/secrets.js" ? ["process.env[name]"] : [];
       expect([path, code.match(/process\.env.{0,6}/g) ?? []]).toEqual([path, variables]);
@@ -104,7 +104,7 @@ describe("the tarball", () => {
     const known = new Set([...dependencies, ...peers]);
     const imports = /\b(?:require|import)\("([^"]+)"\)|\bfrom "([^"]+)"/g;
     for (const [path, text] of [...(await packed.sources(".js")), ...(await packed.sources(".d.ts"))]) {
-      // What stands in a comment is an example.
+      // Code in a comment is an example.
       for (const [, required, from] of text.replace(/\/\*.*?\*\//gs, "").matchAll(imports)) {
         const specifier = (required ?? from) as string;
         if (/^(\.|node:)/.test(specifier)) continue;
@@ -287,7 +287,7 @@ describe("the small examples", () => {
     if (server.kill()) await once(server, "exit");
   });
 
-  /** Starts an example as a user would; returns its address when it listens. */
+  /** Starts an example like a user. Returns its address when it listens. */
   async function start(example: string): Promise<string> {
     await cp(join(root, "examples", example), join(packed.full, example), { recursive: true });
     server = spawn(process.execPath, [join(example, "app.js")], {

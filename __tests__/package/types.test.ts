@@ -53,12 +53,12 @@ import { FileStore, type FileStoreOptions } from "express-session-stores/file";
 import { MemoryStore, type MemoryStoreOptions } from "express-session-stores/memory";
 
 /*
- * What a user's editor says. The compiler checks it (`npm run typecheck`): jest only runs what is left when the types
- * are gone, and sees that what does not compile is refused at run time as well.
+ * What a user's editor says. The compiler checks it (`npm run check:types`). jest only runs the code without its types,
+ * and checks that calls which do not compile are also rejected at run time.
  */
 
 declare module "express-session" {
-  // All test files are one program: optional, and under a name that no other test has.
+  // Optional, and with a name that no other test uses, because all test files are one program.
   interface SessionData {
     visitorOfTypesTest?: { name: string };
   }
@@ -67,7 +67,7 @@ declare module "express-session" {
 const etcd = { kv: { txn() {} }, leaseClient: { leaseGrant() {} } } as unknown as Etcd3;
 const dynamodb = new DynamoDBClient();
 
-/** Compiled, and never run. */
+/** Code that is compiled, but never run. */
 function compiled(_code: (store: MemoryStore, data: SessionData, signal: AbortSignal) => unknown): void {}
 
 describe("the stores", () => {
@@ -323,7 +323,7 @@ describe("events and errors", () => {
   });
 });
 
-/** All that a store of one's own needs, from what the package exports. */
+/** The minimal custom store, with only the exports of the package. */
 class OwnStore extends AbstractStore {
   readonly #records = new Map<string, string>();
 

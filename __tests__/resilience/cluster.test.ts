@@ -104,7 +104,7 @@ describe("several processes on one session file", () => {
     const anHourAgo = new FileStore({ path, ttl: 60, now: () => Date.now() - 3_600_000 });
     const session = { cookie: { originalMaxAge: null } };
     await Promise.all(range(1010).map(index => anHourAgo.set(`sid-${index}`, session)));
-    // These were due then, and were saved again since.
+    // These sessions were due for deletion then, but have been saved again.
     await Promise.all(range(10).map(index => now.set(`sid-${index}`, session)));
     const living = await Promise.all(range(10).map(number => signIn(`user${number}`)));
 
@@ -127,7 +127,7 @@ describe("several processes on one session file", () => {
     const death = once(victim, "exit");
     const answered: number[] = [];
     const attempts = range(60).map(async index => {
-      // Half of them at the victim, which may be killed before it answers.
+      // Half of them go to the victim, which may be killed before it responds.
       const browser = servers.browserOf(index % 2, ada.cookie);
       const ok = await browser.send(`POST /set?key${index}=${index}`).then(
         () => true,

@@ -21,7 +21,7 @@ import { seeded } from "../helpers/random.js";
 const ATTEMPT_MS = 300;
 const prefix = `faults-${randomUUID()}-`;
 
-/** A raw client behind a proxy. Its writes are unconditional, so each late one shows. */
+/** A raw client behind a proxy. Its writes are unconditional, so that each late write is visible. */
 interface Connected {
   proxy: FaultProxy;
   put(key: string, value: string): Promise<unknown>;
@@ -84,12 +84,12 @@ const backends: Backend[] = [
   },
   {
     name: "EtcdProxy",
-    // etcd3 repeats three times what it takes for a fault of the connection.
+    // etcd3 retries three times after errors that it treats as a fault of the connection.
     attempts: 4,
     async open(options) {
       const proxy = new EtcdProxy(options);
       const hosts = await proxy.start(etcdEndpoints()[0] as string);
-      // The circuit breaker would refuse the calls after a few that failed.
+      // Otherwise the circuit breaker would reject calls after a few failures.
       const faultHandling = { host: () => noop };
       const client = new Etcd3({
         hosts,
@@ -135,7 +135,7 @@ describe.each(backends)("$name", ({ open, attempts }) => {
   const key = "ada";
   let connected: Connected;
 
-  /** Applies `fault` to the next write of `key`, or to all of them. */
+  /** Applies `fault` to the next write of `key`, or to all its writes. */
   function inject(fault: Fault, all = false): void {
     let isOver = false;
     connected.proxy.intercept(({ kind, body }) => {

@@ -56,13 +56,13 @@ describe.each(proxiedBackends)("a late request to $name", ({ open, repeats }) =>
       kind === "write" && body.includes(prefix) ? (next() ?? "forward") : "forward",
     );
 
-  /** Applies one fault after the other, and then none. */
+  /** Applies one fault after the other, and then forwards. */
   const inject = (...faults: Fault[]) => intercept(() => faults.shift());
 
   /** Applies a fault to all writes. */
   const injectAll = (fault: Fault) => intercept(() => fault);
 
-  /** Whatever is late arrives. */
+  /** Makes all late requests arrive. */
   async function release(): Promise<void> {
     a.proxy.intercept();
     await a.proxy.drained();
@@ -70,7 +70,7 @@ describe.each(proxiedBackends)("a late request to $name", ({ open, repeats }) =>
     await a.proxy.release();
   }
 
-  /** Calls again what fails, as an application does whose client does not repeat requests. */
+  /** Repeats a failed call, like an application whose client does not repeat requests. */
   async function insist(call: () => Promise<void>): Promise<void> {
     for (let calls = 1; ; calls++) {
       try {
@@ -218,7 +218,7 @@ describe.each(proxiedBackends)("a late request to $name", ({ open, repeats }) =>
         const saved = a.store.set("ann", session);
         await until(() => a.proxy.counts.delay > 0);
         await change(b, "ann", { views: 3 });
-        // Lets the repeated request go.
+        // Releases the repeated request.
         await a.store.get("bob");
         await saved;
         expect(await stored(b.store, "ann")).toEqual({ views: 3 });

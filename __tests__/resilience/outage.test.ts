@@ -16,7 +16,7 @@ import { openDynamoDB, openEtcd, type System, temporaryFolder } from "../helpers
 import { describeFloods } from "../helpers/suites/floods.js";
 
 const timeoutMs = 400;
-/** For everything but the waiting. */
+/** For everything except waiting. */
 const MARGIN_MS = 600;
 const RECOVERY_MS = 20_000;
 
@@ -24,14 +24,14 @@ const unreachable = expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
 
 interface Outage {
   name: string;
-  /** What the requests get, by code. */
+  /** The code of the error that the requests get. */
   code: unknown;
   open(): Promise<System>;
-  /** Whether only a store that has not used its backend yet can meet it. */
+  /** Whether the outage only affects a store that has not used its backend yet. */
   onlyAtStart?: boolean;
 }
 
-/** A session file in whose place is something else during the outage. */
+/** A session file that is replaced by something else during the outage. */
 async function openFile(replace: (path: string) => Promise<unknown>): Promise<System> {
   const folder = await temporaryFolder();
   const path = join(folder, "data", "sessions.lmdb");
@@ -51,7 +51,7 @@ async function openFile(replace: (path: string) => Promise<unknown>): Promise<Sy
 
 const outages: Outage[] = [
   { name: "etcd is stopped", code: unreachable, open: () => openEtcd("stopped") },
-  // Either the store's timer is first or gRPC's.
+  // Either the store's timer or gRPC's comes first.
   { name: "etcd is frozen", code: unreachable, open: () => openEtcd("frozen") },
   { name: "DynamoDB refuses connections", code: unreachable, open: () => openDynamoDB("refusing") },
   { name: "DynamoDB never answers", code: "ERR_STORE_TIMEOUT", open: () => openDynamoDB("silent") },
@@ -79,16 +79,16 @@ const outages: Outage[] = [
   },
 ];
 
-/** A request, with how long it took. */
+/** A request, with its duration. */
 async function timed(browser: Browser, call: string) {
   const start = performance.now();
   const response = await browser.attempt(call);
   return { response, ms: performance.now() - start };
 }
 
-// A rejection that nobody handles, or an exception out of place, would end the process and so fail the run.
+// An unhandled rejection or an uncaught exception would end the process, and so fail the run.
 describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
-  /** Held by a request that has loaded its session before the outage. */
+  /** Gates of requests that load their session before the outage. */
   const gates = { save: new Gate(), read: new Gate() };
   const errors: unknown[] = [];
   const options: AppOptions = {
@@ -181,7 +181,7 @@ describe.each(outages)("while $name", ({ open, code, onlyAtStart }) => {
       gates.read.open();
       const { status, body } = await slowRead;
       expect({ status, body }).toEqual({ status: 200, body: "ada" });
-      // express-session passes the error on in a turn of its own.
+      // express-session passes the error on in a separate turn of the event loop.
       await turn();
       expect(errors).toEqual([expect.objectContaining({ code })]);
       expect(performance.now() - start).toBeLessThan(timeoutMs + MARGIN_MS);

@@ -8,7 +8,7 @@ import { type ModelBackend, modelBackends, runClients } from "../helpers/model/r
 import { type Backend, backends } from "../helpers/stores/backends.js";
 
 const SCHEDULES = 500;
-/** A broken store is found within about fifteen. */
+/** A broken store is found within about fifteen schedules. */
 const SCHEDULES_OF_BROKEN_STORES = 200;
 const HISTORIES = 1000;
 
@@ -38,7 +38,7 @@ describe.each(proxiedBackends)("random schedules of late requests to $name", bac
   });
 });
 
-// model.soak.ts has the other backends.
+// model.soak.ts tests the other backends.
 describe("what several processes write stays though requests are lost, repeated and late", () => {
   const others = [...backends.filter(({ name }) => name.includes("DynamoDB Local")), redis];
 

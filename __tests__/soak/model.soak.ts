@@ -11,13 +11,13 @@ import {
   runSchedules,
 } from "../helpers/model/runs.js";
 
-/** How much more than the test command. */
+/** How many times as much as the test command. */
 const TIMES = 10;
 const HISTORIES = 1000;
 const PROXIED_HISTORIES = 300;
 const SCHEDULES = 500;
 const ROUNDS = 1000;
-/** After those of the test command. */
+/** Seeds after those of the test command. */
 const FIRST_SEED = 100_000;
 
 const shared = modelBackends.filter(({ schedules }) => schedules > 0);

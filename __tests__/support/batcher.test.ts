@@ -23,13 +23,13 @@ interface Sent {
   fail(error: Error): void;
 }
 
-/** Time for what an answer sets off: it takes effect at the end of the next turn. */
+/** Waits for the effects of a response, which come at the end of the next turn. */
 async function settle(): Promise<void> {
   await turn();
   await turn();
 }
 
-/** A batcher whose requests the test answers: each item's result is its name in capitals. */
+/** A batcher whose responses the test sends. Each item's result is its name in capitals. */
 function scripted(options: Partial<BatcherOptions<Item, string>> = {}, limits = {}) {
   const sent: Sent[] = [];
   const batcher = new Batcher<Item, string>({
@@ -49,12 +49,12 @@ function scripted(options: Partial<BatcherOptions<Item, string>> = {}, limits = 
     sent,
     add: (...items: (Item | string)[]) =>
       items.map(item => batcher.add(typeof item === "string" ? new Item(item) : item)),
-    /** What was sent so far, request by request. */
+    /** Returns the names sent so far, request by request. */
     names: async () => {
       await settle();
       return sent.map(({ names }) => names.join(" "));
     },
-    /** Lets everything succeed that is sent until all is. */
+    /** Lets every request succeed, until no more are sent. */
     finish: async () => {
       for (let answered = 0; ; answered++) {
         await settle();

@@ -19,7 +19,7 @@ interface Engine {
   readonly name: string;
   open(options: StoreOptions): AbstractStore;
   readonly traffic: Traffic;
-  /** What the requests cost: DynamoDB's capacity units, etcd's operations. */
+  /** Measures the costs of requests: DynamoDB's capacity units, etcd's operations. */
   costOf(work: () => unknown): Promise<{ requests: string[]; reads: number; writes: number }>;
   close(): void;
 }
@@ -84,7 +84,7 @@ function operationsOf({ name, input }: Request): string[] {
   if (name === "range") return ["request_range"];
   if (name !== "txn") return [name];
   const { compare = [], success = [], failure = [] } = input as ITxnRequest;
-  // A removal is written in the branch in which its condition does not hold.
+  // A delete is written in the branch in which its condition does not hold.
   const operations = success.length > 0 || compare.length === 0 ? success : failure;
   return operations.flatMap(operation => Object.keys(operation));
 }
@@ -146,11 +146,11 @@ describe.each([
     const transaction = engine.name === "etcd" ? "txn" : "TransactWriteItems";
     expect((await engine.costOf(() => signIn(store, sid, "ann"))).requests).toEqual([transaction]);
     const request = Object.assign(await load(store, sid), { user: "bob" });
-    // DynamoDB has an item of bob's to create, whose time is unknown, or nothing to compare it with.
+    // In DynamoDB, an item of bob's is created whose time is unknown, or there is nothing to compare it with.
     expect((await engine.costOf(() => store.set(sid, request))).requests).toEqual([transaction]);
     const limited = open({ user: userOf, maxSessionsPerUser: { max: 3 } });
     const cost = await engine.costOf(() => signIn(limited, newSid(), "ann"));
-    // The entry and the session; a transaction of DynamoDB counts twice, at a unit for each.
+    // The entry and the session. A transaction of DynamoDB counts twice, at one unit for each.
     expect(cost.writes).toBe(engine.name === "etcd" ? 2 : 4);
   });
 

@@ -42,7 +42,7 @@ function canceled(...codes: string[]) {
   });
 }
 
-/** What the SDK repeats a request for. */
+/** Errors after which the SDK repeats a request. */
 const timeout = () => Object.assign(new Error("lost"), { name: "TimeoutError" });
 
 const refused = (type: string) => async () => ({

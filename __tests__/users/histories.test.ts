@@ -8,11 +8,11 @@ import { seeded } from "../helpers/random.js";
 import { useBackend } from "../helpers/stores/backends.js";
 import { userBackends } from "../helpers/stores/users.js";
 
-/** Histories for each backend and limit; those that are slow are run for longer by users.soak.ts. */
+/** The number of histories for each backend and limit. users.soak.ts runs slow ones for longer. */
 const HISTORIES: Record<string, number> = { memory: 60, file: 25, etcd: 8 };
 const SLOW_HISTORIES = 3;
 const FAULTY_HISTORIES = 3;
-/** Enough that chance does not spare one: the first that fails ends the search, mostly within two hundred. */
+/** Enough histories to find every fault. The search ends at the first failure, mostly within two hundred histories. */
 const HISTORIES_OF_A_BROKEN_STORE = 10_000;
 const LANES = 20;
 
@@ -58,7 +58,7 @@ describe.each(proxiedUserBackends)("random histories of users through a faulty n
   });
 });
 
-/** Several at the same time, because they mostly wait. None begins after one has failed. */
+/** Several in parallel, because they mostly wait. After a failure, no history begins. */
 async function inLanes(count: number, run: (number: number) => Promise<void>): Promise<void> {
   let next = 0;
   const lane = async () => {

@@ -11,25 +11,25 @@ import { useBackend } from "../helpers/stores/backends.js";
 import { entriesOf, userBackends } from "../helpers/stores/users.js";
 
 /*
- * The failures that other indexes of sessions by user were reported for: spring-session is
- * github.com/spring-projects/spring-session, better-auth is github.com/better-auth/better-auth.
+ * Reported failures of other indexes of sessions by user. spring-session is github.com/spring-projects/spring-session,
+ * better-auth is github.com/better-auth/better-auth.
  */
 
-/** Entries that may stay until they are looked for: a store removes them from time to time. */
+/** The most outdated entries that may stay, because a store deletes them only from time to time. */
 const MAX_GARBAGE = 30;
 
-/** What a request does that signs in or out: a new session in place of the one before. */
+/** Replaces a session by a new one, like a request that signs in or out. */
 async function regenerate(store: AbstractStore, from: string, to: string, user?: string): Promise<void> {
   await store.destroy(from);
   await store.set(to, requestSession(store, to, plain({ user, device: to })));
 }
 
-/** In memory and in the file, the sweep that removes sessions removes their entries. */
+/** In memory and in the file, the sweep that deletes sessions also deletes their entries. */
 async function sweep(store: AbstractStore): Promise<void> {
   if (store instanceof MemoryStore || store instanceof FileStore) await store.cleanup();
 }
 
-/** Removes the list of a user, past the store. */
+/** Deletes the list of a user, bypassing the store. */
 async function loseList(store: AbstractStore, user: string): Promise<void> {
   const { sessions } = await primitivesOf(store)._listUser(user, newOperation());
   await primitivesOf(store)._removeEntries(user, sessions, newOperation());
@@ -101,7 +101,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
     clock.advance(90);
     await store.touch("t", await load(store, "t"));
     clock.advance(140);
-    // Gone for good, which takes two minutes more than the end, and as far as clocks can tell.
+    // Two minutes after its end, the session has ended by every clock.
     await assertDevices(store, { ann: [] });
     await sweep(store);
     expect(await entriesOf(store, "ann")).toEqual(["t"]);
@@ -211,7 +211,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
     await signInAll(store, "ann", "a1", "a2");
     await store.destroyByUser("ann");
     await signIn(other, "a3", "ann");
-    // Under an id that was revoked, as an application with ids of its own may do.
+    // Under a revoked id, which an application with its own ids may use again.
     await signIn(other, "a1", "ann");
     await assertDevices(store, { ann: ["a1", "a3"] });
     expect(await entriesOf(store, "ann")).toEqual(["a1", "a3"]);

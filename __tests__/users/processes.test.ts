@@ -53,7 +53,7 @@ it("processes that share a session file and are killed leave no session without 
         await sleep(Math.random() * 10);
         await kill(child);
       }
-      // A process may be killed in a commit, which then becomes visible with the next write.
+      // A process may be killed during a commit, which then becomes visible with the next write.
       await store.destroy("nobody");
       const live = { ann: 0, bob: 0 };
       for await (const [, session] of store.entries()) live[userOf(session) as "ann" | "bob"] += 1;

@@ -20,7 +20,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
   let clock: Clock;
   const open = (options: StoreOptions = {}) =>
     createStore({ user: userOf, now: clock.now, touchAfter: 0, ttl: 2 * HOUR_SECONDS, ...options });
-  /** A store of a process whose clock is so many seconds ahead. */
+  /** A store of a process whose clock is this many seconds ahead. */
   const openAhead = (seconds: number, options: StoreOptions = {}) =>
     open({ now: clock.ahead(seconds).now, ...options });
 
@@ -48,7 +48,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
     await expect(signIn(store, "u", "ann")).rejects.toMatchObject({ code: "ERR_TOO_MANY_SESSIONS" });
   });
 
-  /** Defines a test of two stores on one backend, which memory does not have. */
+  /** Defines a test of two stores on one backend, which does not exist for memory. */
   const itShared = (name: string, body: () => Promise<void>) => backend.persistent && it(name, body);
 
   itShared("a listing on a host whose clock is ahead removes no entry that a slow save needs", async () => {
@@ -81,7 +81,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
         await signIn(old, "s", "ann");
         const request = await load(store, "s");
         let isDone = false;
-        // Between the reads of the two lists, or between them and the removal.
+        // Between the reads of the two lists, or between the reads and the delete.
         intercept(
           store,
           primitive,
@@ -119,7 +119,7 @@ describe.each(userBackends)("with sessions in $name", backend => {
   );
 });
 
-/** What ends an entry is simulated here: entries of a {@link MapStore} end when they may. */
+/** The end of entries is simulated here: entries of a {@link MapStore} end as early as they may. */
 describe("an entry that ends when it may", () => {
   let clock: Clock;
   let records: Map<string, string>;
@@ -131,7 +131,7 @@ describe("an entry that ends when it may", () => {
     records = new Map();
   });
 
-  /** A session is always found by its user as long as it lives. */
+  /** As long as a session lives, its user finds it. */
   async function untilItEnds(store: AbstractStore, sid: string): Promise<number> {
     const from = clock.now();
     while ((await store.get(sid)) !== null) {
@@ -236,7 +236,7 @@ describe("with sessions in DynamoDB Local, an item of a user", () => {
       ...options,
     });
 
-  /** DynamoDB applies a transaction to one item after the other: the next read of a session shows it as it was before. */
+  /** DynamoDB applies a transaction to one item after the other, so the next read of a session shows the old item. */
   const readTooEarly = () =>
     traffic.next("GetItem", perform => {
       traffic.next("GetItem", async readSession => ({ ...(await readSession()), body: {} }));

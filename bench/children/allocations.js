@@ -10,7 +10,7 @@ const { kind, name, at } = childArguments();
 const { contenders } = await import(`../stores/${kind}.js`);
 const contender = await contenders[name](at, { touchAfter: 0 });
 
-/** What `count` grows by in each operation, the median of several working sets. */
+/** The growth of `count` per operation, as the median of several working sets. */
 async function perOperation(count) {
   const sets = [];
   for (let set = 0; set < SETS; set++) {

@@ -3,7 +3,7 @@ import { get } from "../lib/operations.js";
 import { assertSession, newSid } from "../lib/sessions.js";
 
 const { kind, name, at, sid } = childArguments();
-// Requires express-session, as every application does, and the clients only when a contender is opened.
+// Requires express-session first, as every application does. Loads a client only when its contender is opened.
 const { contenders } = await import(`../stores/${kind}.js`);
 
 const began = performance.now();

@@ -25,7 +25,7 @@ async function fill(some) {
   for (const sid of kept) assertSession(await get(contender, sid), sid, 0);
 }
 
-// What is compiled and allocated once is no part of a session.
+// A first round, because what is compiled and allocated only once does not count as part of a session.
 await fill(1000);
 const before = await collected();
 await fill(count);

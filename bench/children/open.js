@@ -1,4 +1,4 @@
-// Opens a store that has sessions, and gets one. The code of the client has been loaded before.
+// Opens a store that has sessions, and gets one. The client's code is loaded before the measurement.
 import { childArguments } from "../lib/child.js";
 import { measureHold } from "../lib/measure.js";
 import { get } from "../lib/operations.js";

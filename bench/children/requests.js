@@ -1,5 +1,5 @@
-// One of several processes that serve requests from the same store: each request gets a session, and then touches it or
-// saves it. The sessions are those that the parent gives to this process; every one that is read is checked.
+// One of several processes that serve requests from the same store: each request gets a session, and then touches or
+// saves it. The parent gives each process its sessions. Every session that is read is checked.
 import { answerCommands, childArguments } from "../lib/child.js";
 import { assertSession, inflate } from "../lib/sessions.js";
 
@@ -8,10 +8,10 @@ const { contenders } = await import(`../stores/${kind}.js`);
 const contender = await contenders[name](at);
 const { store } = contender;
 
-/** What was saved last in each session. */
+/** The number that was last saved in each session. */
 const numbers = sids.map(() => 0);
 
-/** One request after the other until `end`, each to the next session of the lane. */
+/** Runs one request after the other until `end`, each for the next session of the lane. */
 function lane(sessions, end, saveEvery, latencies) {
   return new Promise((resolve, reject) => {
     let count = 0;
@@ -45,7 +45,7 @@ function lane(sessions, end, saveEvery, latencies) {
   });
 }
 
-/** @param beginAt - on the clock of all processes */
+/** @param beginAt - on the clock that all processes share */
 async function run({ inFlight, saveEvery, runMs, beginAt }) {
   globalThis.gc();
   await new Promise(resolve => setTimeout(resolve, beginAt - Date.now()));

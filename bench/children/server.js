@@ -1,5 +1,5 @@
-// An Express application with sessions on one contender: a page to sign in, one that reads the session, one that
-// writes it. Tells its port, and ends when its parent disconnects.
+// An Express application with sessions in one contender: a page to sign in, one that reads the session, one that writes
+// it. Reports its port, and ends when its parent disconnects.
 import { createRequire } from "node:module";
 import { childArguments } from "../lib/child.js";
 import { MAX_AGE_MS, newSession } from "../lib/sessions.js";
@@ -10,7 +10,7 @@ const session = require("../../node_modules/express-session");
 
 const { kind, name, at } = childArguments();
 const { contenders } = await import(`../stores/${kind}.js`);
-// MemoryStore says that it is not meant for production.
+// MemoryStore warns that it is not meant for production.
 console.warn = () => {};
 const contender = await contenders[name](at);
 

@@ -1,5 +1,5 @@
-// One contender with more and more stored sessions. Reads sessions and saves them, each chosen at random among all, and
-// checks every one that it reads.
+// One contender with a growing number of stored sessions. Reads and saves sessions, each chosen at random among all,
+// and checks every session that it reads.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { answerCommands, childArguments } from "../lib/child.js";
 import { measure, summary } from "../lib/measure.js";
@@ -7,18 +7,18 @@ import { get } from "../lib/operations.js";
 import { assertSession, inflate, newSession, newSid } from "../lib/sessions.js";
 
 const FILLED_TOGETHER = 256;
-/** No more loaded sessions than this: the collection of the benchmark's own garbage would be measured. */
+/** The most loaded sessions at a time. With more, the garbage of the benchmark itself would be measured. */
 const WORKING_SET = 250;
 
 const { kind, name, at, options } = childArguments();
-// MemoryStore says that it is not meant for production.
+// MemoryStore warns that it is not meant for production.
 console.warn = () => {};
 const { contenders } = await import(`../stores/${kind}.js`);
 const contender = await contenders[name](at, options);
 const { store } = contender;
 
 const sids = [];
-/** What was saved last in each session. */
+/** The number that was last saved in each session. */
 const numbers = [];
 
 async function fill(size) {
@@ -82,7 +82,7 @@ async function run(inFlight, runMs) {
   return { get: summary(gets), "set loaded": summary(saves) };
 }
 
-/** A session that another process can look for. */
+/** A session that another process can look up. */
 async function sample() {
   assertSession(await get(contender, sids[0]), sids[0], numbers[0]);
   return { sid: sids[0], number: numbers[0] };

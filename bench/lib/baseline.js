@@ -4,7 +4,10 @@ import { join } from "node:path";
 
 const baseline = process.env.BENCH_BASELINE;
 
-/** The contenders `ours` and, if there is a baseline, `baseline`. `open` gets the function that finds a file of dist. */
+/**
+ * Returns the contenders `ours` and, if there is a baseline, `baseline`. `open` gets the function that finds a file of
+ * dist.
+ */
 export function versionsOf(open) {
   const dist = join(import.meta.dirname, "..", "..", "dist");
   const of = folder => open(file => join(folder, file));

@@ -2,7 +2,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 
-/** Starts a program of `children/` with arguments that go as JSON. It answers with messages. */
+/** Starts a program of `children/`, with its arguments as JSON. The program responds with messages. */
 export function startChild(name, args, execArgv = []) {
   const child = fork(join(import.meta.dirname, "..", "children", `${name}.js`), [JSON.stringify(args)], {
     execArgv,
@@ -10,7 +10,7 @@ export function startChild(name, args, execArgv = []) {
   });
   const exited = once(child, "exit");
   return {
-    /** Its next message; fails if it ends instead. */
+    /** Returns the program's next message. Rejects if the program ends instead. */
     async message() {
       const [answer] = await Promise.race([
         once(child, "message"),
@@ -32,7 +32,7 @@ export function startChild(name, args, execArgv = []) {
   };
 }
 
-/** Runs such a program to its end and returns its message. */
+/** Runs a program to its end and returns its message. */
 export async function runChild(name, args, execArgv) {
   const child = startChild(name, args, execArgv);
   const answer = await child.message();
@@ -40,7 +40,7 @@ export async function runChild(name, args, execArgv) {
   return answer;
 }
 
-/** For the program itself: answers each command with what `handlers[name]` returns, and ends with its parent. */
+/** Used by the program: responds to each command with the result of `handlers[name]`, and ends with its parent. */
 export function answerCommands(handlers, close) {
   process.on("message", async ([name, ...args]) => {
     process.send(await handlers[name](...args));
@@ -51,7 +51,7 @@ export function answerCommands(handlers, close) {
   });
 }
 
-/** For the program itself. */
+/** Used by the program: its arguments. */
 export function childArguments() {
   return JSON.parse(process.argv[2]);
 }

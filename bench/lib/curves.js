@@ -1,12 +1,12 @@
-// Charts of curves: rates against the number of sessions or of processes, a panel for each kind of store. Both axes are
-// logarithmic. Made to be read at a width of 720 pixels.
+// Charts of curves: rates against the number of sessions or of processes, with a panel for each kind of store. Both
+// axes are logarithmic. The charts are designed for a width of 720 pixels.
 import * as processes from "../parts/processes.js";
 import * as scale from "../parts/scale.js";
 import { escaped, svg, text } from "./svg.js";
 
 const WIDTH = 720;
 const HEAD = 54;
-/** Of a panel: its title and the names of its curves, its plot, and the labels below. */
+/** The heights of a panel's parts: a line of its legend, its plot, and the labels below. */
 const LEGEND_LINE = 15;
 const PLOT = 130;
 const BELOW = 36;
@@ -20,7 +20,7 @@ const QUIET = "#57606a";
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
-/** 1, 2 and 5 times the powers of ten; only the powers where that would be too many. */
+/** Returns 1, 2 and 5 times the powers of ten, or only the powers if that would be too many. */
 function ticksBetween(low, high) {
   const factors = high / low > 300 ? [1] : [1, 2, 5];
   const ticks = [];
@@ -34,7 +34,7 @@ function scaleOf([low, high], from, to) {
   return value => from + (Math.log(value / low) / Math.log(high / low)) * (to - from);
 }
 
-/** The curves of one panel, with `title`, `lines` of `{ name, points, color, isDashed }`, and its place. */
+/** Draws the curves of one panel, with `title`, `lines` of `{ name, points, color, isDashed }`, and its place. */
 function panel({ title, lines, xTicks }, left, top, width) {
   const names = [...new Map(lines.map(line => [line.name, line])).values()];
   const plotTop = top + 10 + (names.length + 1) * LEGEND_LINE;
@@ -90,7 +90,7 @@ function panel({ title, lines, xTicks }, left, top, width) {
   return { parts, bottom: plotTop + PLOT + BELOW };
 }
 
-/** A chart of rows of panels. */
+/** Draws a chart of rows of panels. */
 function curves(title, subtitle, rows) {
   const parts = [
     text(12, 22, title, 'font-weight="bold" font-size="13"'),
@@ -106,7 +106,7 @@ function curves(title, subtitle, rows) {
   return svg(WIDTH, top - 8, title, parts);
 }
 
-/** Ours first, then the peers, each with a colour of its own. */
+/** Gives each contender a color: ours first, then the peers. */
 function colored(names) {
   return names.map((name, index) => ({ name, color: index === 0 ? OURS : PEERS[index - 1] }));
 }

@@ -1,8 +1,9 @@
-// About how long each part takes on two idle cores: what it took the last time here, else what it took elsewhere.
+// Estimates how long each part takes on two idle cores: the last duration on this machine, or else that of another
+// machine.
 import { existsSync, readFileSync } from "node:fs";
 import { table } from "./tables.js";
 
-/** Seconds that a part needs once, and for each round. */
+/** The seconds that a part needs once, and for each round. */
 const SECONDS = {
   operations: { memory: [12, 18], file: [14, 20], dynamodb: [16, 22], etcd: [14, 20] },
   http: { memory: [10, 7], file: [10, 7], dynamodb: [14, 8], etcd: [11, 7] },
@@ -21,7 +22,7 @@ const SECONDS = {
   features: { memory: [24, 24], file: [24, 24] },
 };
 
-/** @param file - of the results that were measured last */
+/** @param file - of the last results */
 export function secondsOf(part, kind, rounds, file) {
   const last = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
   if (last.rounds === rounds && last.seconds !== undefined) return last.seconds;
@@ -29,7 +30,7 @@ export function secondsOf(part, kind, rounds, file) {
   return once + eachRound * rounds;
 }
 
-/** @param planned - `{ part, kind, seconds }` of all that is to be measured */
+/** @param planned - `{ part, kind, seconds }` of each planned measurement */
 export function planTable(planned) {
   const kinds = [...new Set(planned.map(({ kind }) => kind))];
   const parts = [...new Set(planned.map(({ part }) => part))];

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
 
-/** What the benchmark runs on. */
+/** Describes the machine that the benchmark runs on. */
 export function machine() {
   const memory = Math.round(totalmem() / 2 ** 30);
   return `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${memory} GB, Linux ${release()}`;
@@ -13,7 +13,7 @@ export function machine() {
 
 const ENGINES = { etcd3: ["etcd", "--version"], "connect-redis": ["redis-server", "--version"] };
 
-/** The versions of packages, and of the engines behind them. */
+/** Returns the versions of packages, and of the engines behind them. */
 export function versionsOf(names) {
   return names
     .flatMap(name => [`${name} ${packageVersion(name)}`, engineVersion(name)].filter(Boolean))
@@ -21,7 +21,7 @@ export function versionsOf(names) {
 }
 
 function packageVersion(name) {
-  // The benchmark's own, else that which the package is developed with.
+  // The benchmark's own version, or else the one that the package is developed with.
   const found = [join(root, "bench"), root]
     .map(folder => join(folder, "node_modules", name, "package.json"))
     .find(file => existsSync(file));

@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 
-/** The median; of an even number of values, the lower of the middle ones. */
+/** The median. If the number of values is even, then it is the lower of the middle ones. */
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor((sorted.length - 1) / 2)];
@@ -12,8 +12,8 @@ export function percentile(values, share) {
 }
 
 /**
- * Runs `operation(index, callback)` for each index, `inFlight` at a time, with callbacks as express-session does, so
- * that no promise of the benchmark's is measured. The time of all and of each, in ms.
+ * Runs `operation(index, callback)` for each index, `inFlight` at a time. It uses callbacks, as express-session does,
+ * so that no promise of the benchmark is measured. Returns the total time and the time of each operation, in ms.
  */
 export function measure(count, inFlight, operation) {
   const latencies = new Float64Array(count);
@@ -36,7 +36,7 @@ export function measure(count, inFlight, operation) {
   });
 }
 
-/** Operations a second and latencies in ms of several calls of {@link measure}. */
+/** Summarizes several calls of {@link measure}: operations per second, and latencies in ms. */
 export function summary(measured) {
   const latencies = measured.flatMap(part => [...part.latencies]);
   const ms = measured.reduce((sum, part) => sum + part.ms, 0);
@@ -47,7 +47,7 @@ export function summary(measured) {
   };
 }
 
-/** Runs `work` and returns what it gave, how long it took and the longest time it held the event loop, in ms. */
+/** Runs `work` and returns its result, its duration and the longest time that it held the event loop, in ms. */
 export async function measureHold(work) {
   globalThis.gc?.();
   let longest = 0;
@@ -71,7 +71,7 @@ export async function measureHold(work) {
   return { result, ms, holdMs: longest };
 }
 
-/** Runs `work` and returns for how long the event loop was busy meanwhile, in ms: waiting for a disk is not work. */
+/** Runs `work` and returns how long the event loop was busy in that time, in ms. Waiting for a disk is not work. */
 export async function measureWork(work) {
   globalThis.gc?.();
   await new Promise(resolve => setImmediate(resolve));
@@ -81,8 +81,8 @@ export async function measureWork(work) {
 }
 
 /**
- * Runs `work(name)` for each contender, round by round, each first in its turn. A first round warms up and does not
- * count. Returns for each round what `work` gave, by contender.
+ * Runs `work(name)` for each contender, round by round, starting each round with another one. A first round warms up
+ * and does not count. Returns, for each round, the results of `work` by contender.
  */
 export async function interleave(names, rounds, work, { warmUp = true } = {}) {
   const measured = [];
@@ -97,7 +97,7 @@ export async function interleave(names, rounds, work, { warmUp = true } = {}) {
   return measured;
 }
 
-/** The median over rounds of the ratio of two contenders in the same round. */
+/** The median over all rounds of the ratio of two contenders in the same round. */
 export function ratio(rounds, ours, theirs, value) {
   return median(rounds.map(round => value(round[ours]) / value(round[theirs])));
 }

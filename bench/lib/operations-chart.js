@@ -1,4 +1,4 @@
-// The chart: operations a second of ours relative to each other contender, with 64 in flight.
+// The chart of our operations per second relative to each other contender, with 64 in flight.
 import { contendersOf, operationRatio } from "../parts/operations.js";
 import { OPERATIONS } from "./operations.js";
 import { svg, text } from "./svg.js";

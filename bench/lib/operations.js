@@ -1,19 +1,19 @@
-// The operations of a request, on a contender: each phase checks what the one before has written.
+// The operations of a request on a contender. Each phase checks what the phase before has written.
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import { measure, summary } from "./measure.js";
 import { assertSession, inflate, newSession, newSid, plainStore } from "./sessions.js";
 
 export const OPERATIONS = ["set new", "get", "set loaded", "touch", "destroy"];
 
-/** No more sessions at a time than this: collecting the benchmark's own garbage would be what is measured. */
+/** The most sessions at a time. With more, the garbage of the benchmark itself would be measured. */
 const WORKING_SET = 250;
 
-/** For how long each contender runs at a time, in ms: a process that serves requests has been compiled long ago. */
+/** How long each contender runs at a time, in ms. Short runs would measure code that V8 has not compiled yet. */
 const RUN_MS = 1500;
 
 const TOUCH_DELAY_MS = 3;
 
-/** A contender from a session store, used with callbacks as express-session does. */
+/** Makes a contender from a session store, called with callbacks as express-session does. */
 export function fromStore(store, close = () => {}) {
   return {
     store,
@@ -25,7 +25,7 @@ export function fromStore(store, close = () => {}) {
   };
 }
 
-/** A contender from a raw client, whose methods return promises or values. */
+/** Makes a contender from a raw client, whose methods return promises or values. */
 export function fromClient({ set, get, touch = set, destroy, close = () => {} }) {
   const withCallback =
     method =>
@@ -50,12 +50,12 @@ export function set(contender, sid, session) {
 
 export function get(contender, sid) {
   return new Promise((resolve, reject) => {
-    // session-file-store says ENOENT for a session that is not there, which express-session takes for none.
+    // session-file-store reports a missing session as ENOENT, which express-session treats as no session.
     contender.get(sid, (error, data) => (error && error.code !== "ENOENT" ? reject(error) : resolve(data)));
   });
 }
 
-/** All operations on one working set after the other, `inFlight` at a time, for `runMs`. */
+/** Runs all operations on one working set after the other, `inFlight` at a time, for `runMs`. */
 export async function runOperations(contender, inFlight, runMs = RUN_MS) {
   globalThis.gc();
   const phases = Object.fromEntries(OPERATIONS.map(name => [name, []]));
@@ -67,14 +67,15 @@ export async function runOperations(contender, inFlight, runMs = RUN_MS) {
   return Object.fromEntries(OPERATIONS.map(name => [name, summary(phases[name])]));
 }
 
-/** All operations on one working set. `before` and `after` are called around each with its name. */
+/** Runs all operations on one working set. Calls `before` and `after` around each operation, with its name. */
 export async function runOnce(contender, inFlight, { before, after } = {}) {
   const { store = plainStore } = contender;
   const sids = Array.from({ length: WORKING_SET }, newSid);
   const sessions = sids.map(sid => newSession(sid, store));
   const results = {};
   const phase = async (name, operation) => {
-    // What V8 has put off until the event loop turns, such as garbage collection, is not the next operation's doing.
+    // Work that V8 deferred to the next turn of the event loop, such as garbage collection, must not count for the next
+    // operation.
     await nextTurn();
     before?.(name);
     results[name] = await measure(WORKING_SET, inFlight, operation);
@@ -100,7 +101,7 @@ export async function runOnce(contender, inFlight, { before, after } = {}) {
 
   await phase("set loaded", (index, done) => contender.set(sids[index], loaded[index], done));
 
-  // As express-session does it at the end of a request, here some milliseconds later than the save.
+  // As at the end of a request in express-session, here some milliseconds after the save.
   await delay(TOUCH_DELAY_MS);
   const saved = Date.now();
   for (const session of loaded) session.touch();
@@ -113,13 +114,13 @@ export async function runOnce(contender, inFlight, { before, after } = {}) {
   );
   for (const [index, data] of found.entries()) {
     assertSession(data, sids[index], 1);
-    // Not MAX_AGE_MS: express-session's Cookie reads its own clock twice and may come to a millisecond less.
+    // Not MAX_AGE_MS, because express-session's Cookie reads the clock twice and may be a millisecond short.
     const isTouched = Date.parse(data.cookie.expires) >= saved + data.cookie.originalMaxAge;
     if (contender.touchIsRead !== false && !isTouched) throw new Error("not touched");
   }
 
   await phase("destroy", (index, done) => contender.destroy(sids[index], done));
-  // Some are enough: session-file-store takes a quarter of a second to find nothing.
+  // A sample is enough, because session-file-store takes a quarter of a second for each missing session.
   const gone = await Promise.all(sids.slice(0, 64).map(sid => get(contender, sid)));
   if (gone.some(Boolean)) throw new Error("not destroyed");
   return results;

@@ -1,5 +1,6 @@
-// Copies the results into what is committed: the chart and a table of absolute figures into the README, a table of ratios
-// into that of the benchmark, all figures into RESULTS.md, and the charts. The text between the markers is replaced.
+// Copies the results into the committed files: the chart and a table of absolute figures into the README, and a table
+// of ratios into that of the benchmark. All figures go into RESULTS.md, with the charts. The text between the markers
+// is replaced.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pageRatio, REFERENCE } from "../parts/http.js";
@@ -11,7 +12,7 @@ const IN_FLIGHT = [1, 64];
 const [START, END] = ["<!-- bench:start -->", "<!-- bench:end -->"];
 const bench = join(import.meta.dirname, "..");
 
-/** Operations a second of ours relative to each other contender, and page views relative to others. */
+/** Our operations per second relative to each other contender, and page views relative to others. */
 export function summaryTable({ operations, http }) {
   const rows = Object.entries(operations).flatMap(([kind, measured]) =>
     contendersOf(measured)
@@ -37,7 +38,7 @@ export function summaryTable({ operations, http }) {
   return table(["ours / theirs", ...OPERATIONS, "reading page", "writing page"], [...rows, ...pages]);
 }
 
-/** What readers of the README may know, beside ours. */
+/** The peers that readers of the README may know, shown beside our stores. */
 const PEERS = [
   "express-session MemoryStore",
   "memorystore",

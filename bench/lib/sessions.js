@@ -1,12 +1,12 @@
-// The sessions that are measured: real Session and Cookie objects of about 1 KB of JSON, with some text that is not
-// Latin. Every session holds its own id and a number, so that what is read back can be checked.
+// The measured sessions: real Session and Cookie objects of about 1 KB of JSON, with some non-Latin text. Every session
+// contains its own id and a number, so that sessions can be checked when they are read.
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
 const { Session, Cookie, Store } = require("../../node_modules/express-session");
 
-/** Makes the sessions that a raw client saves. */
+/** Creates the sessions that a raw client saves. */
 export const plainStore = new Store();
 
 export const MAX_AGE_MS = 30 * 60 * 1000;
@@ -16,7 +16,7 @@ const HISTORY = Array.from({ length: 6 }, (_, index) => ({
   at: 1767225600 + index * 61,
 }));
 
-/** A sid like those of express-session: 24 random bytes. */
+/** Makes a sid like those of express-session: 24 random bytes. */
 export function newSid() {
   return randomBytes(24).toString("base64url");
 }
@@ -47,7 +47,7 @@ export function newSession(sid, store, number = 0) {
   });
 }
 
-/** Makes the Session of a request from what a store's `get` gave, as the middleware does it. */
+/** Makes the Session of a request from the result of a store's `get`, as the middleware does. */
 export function inflate(sid, store, data) {
   const req = { sessionID: sid, sessionStore: store };
   const session = store.createSession(req, data);
@@ -55,7 +55,7 @@ export function inflate(sid, store, data) {
   return session;
 }
 
-/** Throws unless a store gave the session that was written to it last. */
+/** Throws unless a store returned the session that was last written to it. */
 export function assertSession(data, sid, number) {
   if (
     data?.check !== `${sid}/${number}` ||

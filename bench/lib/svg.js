@@ -1,4 +1,4 @@
-// What the charts have in common.
+// What all charts share.
 
 export const escaped = content => content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
@@ -11,7 +11,7 @@ export function svg(width, height, title, parts) {
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
       'font-family="system-ui, sans-serif" font-size="12" fill="#1f2328" role="img">',
     `<title>${escaped(title)}</title>`,
-    // A ground of its own, so that it can be read on a dark page, too.
+    // A background, so that the chart is also readable on a dark page.
     `<rect width="${width}" height="${height}" rx="8" fill="#ffffff"/>`,
     ...parts,
     "</svg>\n",

@@ -1,4 +1,4 @@
-// The targets, each with what was measured. `results[part][kind]` are the parts' results, as far as they were run.
+// The targets, each with its measurements. `results[part][kind]` are the results of the parts that were run.
 
 import { burstRatio, keptOf, unknownRatio } from "../parts/burst.js";
 import { cleanup } from "../parts/cleanup.js";
@@ -13,7 +13,7 @@ import { figure, table } from "./tables.js";
 const PEER = "express-session MemoryStore";
 const LEVELS = [1, 16, 64];
 
-/** Each figure by its name; all of them have to reach the bound. */
+/** A target whose figures, each with a name, must all reach the bound. */
 const atLeast = (bound, figures) => ({ bound, figures, isMet: value => value >= bound, sign: ">=" });
 const atMost = (bound, figures) => ({ bound, figures, isMet: value => value <= bound, sign: "<=" });
 
@@ -28,7 +28,7 @@ function ratios(measured, theirs, operations, levels = LEVELS) {
 
 const SETS = ["set new", "set loaded"];
 
-/** What is promised of each kind of store: who it is compared with, what of, and which part measures it. */
+/** The promises for each kind of store: the contenders, the quantity, and the part that measures it. */
 const targets = [
   ["memory", `set, get against ${PEER}`, "operations", m => atLeast(1, ratios(m, PEER, [...SETS, "get"]))],
   ["memory", `touch against ${PEER}`, "operations", m => atLeast(8, ratios(m, PEER, ["touch"]))],
@@ -184,13 +184,13 @@ function pages(measured, theirs) {
   return Object.fromEntries(["read", "write"].map(page => [page, pageRatio(measured, page, theirs)]));
 }
 
-/** A ratio for each of the peers; raw clients promise less. */
+/** Returns a ratio for each peer. Raw clients have lower targets. */
 function besides(measured, ratioOf, key) {
   const peers = Object.keys(measured.rounds[0]).filter(name => name !== "ours" && !name.startsWith("raw "));
   return Object.fromEntries(peers.map(name => [name, ratioOf(measured, name, key)]));
 }
 
-/** The table of targets: what was measured, and whether it is met. */
+/** The table of targets, with the measurements and whether each target is met. */
 export function targetTable(results) {
   const rows = targets.map(([kind, what, part, judge]) => {
     const measured = results[part]?.[kind];

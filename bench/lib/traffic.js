@@ -1,4 +1,4 @@
-// What clients send: proxies that stand before an engine and count, and a counter of a client's calls.
+// Counts what clients send: proxies in front of an engine, and a counter of a client's calls.
 import { Agent, createServer as createHttpServer, request as httpRequest } from "node:http";
 import { connect, createServer } from "node:net";
 import { buffer } from "node:stream/consumers";
@@ -8,7 +8,8 @@ function listen(server) {
 }
 
 /**
- * Before a DynamoDB engine: counts requests and the bytes of their bodies, and lets the engine say what they consume.
+ * A proxy for a DynamoDB engine. It counts the requests and the bytes of their bodies, and asks the engine for the
+ * consumed capacity.
  */
 export async function dynamodbProxy(endpoint) {
   const { hostname, port } = new URL(endpoint);
@@ -50,7 +51,7 @@ export async function dynamodbProxy(endpoint) {
   return { url, counted, close };
 }
 
-/** Before any engine: counts the bytes that are sent to it. */
+/** A proxy for any engine. It counts the bytes that are sent to the engine. */
 export async function tcpProxy(endpoint) {
   const { hostname, port, protocol } = new URL(endpoint);
   const counted = { requests: 0, bytes: 0 };

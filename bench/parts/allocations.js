@@ -1,4 +1,4 @@
-// What an operation leaves to the garbage collector: bytes of heap, and the promises that it goes through.
+// The garbage of an operation: bytes of heap, and the number of promises.
 import { runChild } from "../lib/child.js";
 import { OPERATIONS } from "../lib/operations.js";
 import { figure, table } from "../lib/tables.js";
@@ -9,7 +9,7 @@ export const title = "Allocations and promises of an operation";
 export async function measurePart({ kind, stores, at }) {
   const measured = {};
   for (const name of Object.keys(stores.contenders)) {
-    // Room enough for what is measured, so that nothing of it is collected.
+    // Enough memory for all of the measurement, so that nothing is collected during it.
     measured[name] = await runChild("allocations", { kind, name, at }, [
       "--expose-gc",
       "--min-semi-space-size=64",

@@ -1,4 +1,5 @@
-// A session that does not exist, and twenty parallel requests that each change another part of one session.
+// The `get` of a session that does not exist, and twenty parallel requests that each change another part of one
+// session.
 import { interleave, median, ratio } from "../lib/measure.js";
 import { get, set } from "../lib/operations.js";
 import { assertSession, inflate, newSession, newSid } from "../lib/sessions.js";
@@ -10,7 +11,7 @@ export const title = "Unknown sessions and bursts";
 const REQUESTS = 20;
 const BURSTS = 20;
 const GETS = 200;
-/** session-file-store looks for a quarter of a second. */
+/** Long enough for session-file-store, which searches a missing session for a quarter of a second. */
 const GETS_MS = 700;
 
 export async function measurePart({ stores: { contenders, limits }, at, rounds }) {

@@ -1,4 +1,5 @@
-// Removing the 1 % that are expired: how long it takes, how long the event loop works for it, and its longest hold.
+// Deleting the 1 % of sessions that have expired: the duration, the time that the event loop works, and its longest
+// hold.
 import { mock } from "node:test";
 import { interleave, measureHold, measureWork } from "../lib/measure.js";
 import { get } from "../lib/operations.js";
@@ -10,13 +11,13 @@ export const kinds = ["memory", "file"];
 export const title = "Cleanup of 1 % expired";
 
 const SHORT_AGE_MS = 10_000;
-/** Past the short age, its slack and the grace period, and before the end of all others. */
+/** After the end of the short-lived sessions, with their slack and grace period, and before the end of all others. */
 const LATER_MS = 120_000;
 
 const stores = {
   memory: {
     ours: { count: 100_000, cleanup: store => store.cleanup() },
-    // It has no cleanup: sessions are removed when they are listed.
+    // It has no cleanup, but deletes expired sessions when they are listed.
     "express-session MemoryStore": { count: 100_000, cleanup: store => call(store, "all") },
     memorystore: { count: 100_000, cleanup: async store => store.prune() },
   },
@@ -29,7 +30,7 @@ const stores = {
           reapFiles(store.options, error => (error ? reject(error) : resolve()));
         }),
     },
-    // What it does once a day, by itself.
+    // The cleanup that it runs by itself once a day.
     "connect-sqlite3 (WAL)": {
       count: 100_000,
       cleanup: ({ db, table }) =>
@@ -78,7 +79,7 @@ async function withExpired(contender, count, work) {
   mock.timers.enable({ apis: ["Date"], now: Date.now() + LATER_MS });
   const result = await work();
   mock.timers.reset();
-  // With the true time again, they would be there if they had not been removed.
+  // With the real time again, expired sessions are counted unless they were deleted.
   const left = await call(store, "length");
   if (left !== kept.length) throw new Error(`${left} left, expected ${kept.length}`);
   if (!(await get(contender, kept[0])) || (await get(contender, expired[0]))) throw new Error("wrong ones");

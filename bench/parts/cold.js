@@ -1,4 +1,4 @@
-// Cold start: from `require` to the first answered get, each in a process of its own.
+// The cold start: from `require` to the first response of a `get`, each in its own process.
 import { runChild } from "../lib/child.js";
 import { interleave, ratio } from "../lib/measure.js";
 import { set } from "../lib/operations.js";

@@ -1,5 +1,5 @@
-// What page views cost: requests, capacity units of DynamoDB, leases and memory of etcd, bytes sent. The clock is moved
-// where seconds have to pass. Counted, not timed, so one round is enough.
+// The costs of page views: requests, capacity units of DynamoDB, leases and memory of etcd, bytes sent. The clock is
+// mocked, so that no seconds have to pass. These costs are counted, not timed, so one round is enough.
 import { readFileSync } from "node:fs";
 import { mock } from "node:test";
 import { startEtcd } from "../../scripts/engines.mjs";
@@ -34,7 +34,7 @@ async function viewPage(contender, sid, writes) {
   await set(contender, sid, session);
 }
 
-/** Each step of a visit: of one user at a time, and of all together. */
+/** Each step of a visit, of one user at a time and of all users together. */
 async function visits(contender, counted) {
   const sids = Array.from({ length: USERS }, newSid);
   const steps = {
@@ -110,7 +110,7 @@ async function thousandSeconds(contender, during) {
       }
     });
     assertSession(await get(contender, sid), sid, 0);
-    // Whether it lives as long as its owner was told: who skips touches may end it early.
+    // Whether the session lives as long as its owner was promised. A store that skips touches may end it early.
     mock.timers.setTime(Date.now() + MAX_AGE_MS - 1500);
     return { ...spent, wholeLife: Boolean(await get(contender, sid)) };
   } finally {
@@ -118,7 +118,7 @@ async function thousandSeconds(contender, during) {
   }
 }
 
-/** How many bytes of JSON a session may have to be written for one unit. */
+/** The most bytes of JSON in a session that costs one unit to write. */
 async function largestOfOneUnit(contender, during) {
   const sid = newSid();
   const sessionOf = padding => {
@@ -168,7 +168,7 @@ async function costsOfEtcd({ contenders, newClient }, at) {
   return results;
 }
 
-/** Many sessions, each touched some times: every touch is a write. */
+/** Touches many sessions several times. Every touch is a write. */
 async function touchAll(contender) {
   const sids = Array.from({ length: SESSIONS }, newSid);
   const sessions = sids.map(sid => newSession(sid, contender.store));

@@ -1,4 +1,4 @@
-// What each option costs: operations a second of a store with the option, relative to a store without it.
+// The cost of each option: operations per second of a store with the option, relative to a store without it.
 import { randomBytes } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { interleave, ratio } from "../lib/measure.js";
@@ -15,14 +15,14 @@ const RUN_MS = 700;
 const CHANNEL = "express-session-stores:operation";
 const encryption = { keys: [randomBytes(32)] };
 const hashIds = { secret: randomBytes(32) };
-/** A user for each session: the first half of its sid. */
+/** The user of a session: the first half of its sid, so that each session has another user. */
 const user = session => session.check.slice(0, 16);
 
 const SUBSCRIBED = "a subscriber of the diagnostics channel";
-/** Its touches are soon enough after a save to be skipped. */
+/** Touches follow a save so soon that they are skipped. */
 const SKIPPED = "`touchAfter: 60`, touches skipped";
 
-/** The options of each store that is measured. */
+/** The measured options of each store. */
 const features = {
   [NONE]: {},
   "`hashIds: true`": { hashIds: true },
@@ -65,7 +65,7 @@ export async function measurePart({ kind, stores, at, rounds }) {
   return { levels };
 }
 
-/** The median of the ratios of a store with a feature to a store without, in operations a second. */
+/** The median ratio of a store with a feature to a store without it, in operations per second. */
 export function featureRatio({ levels }, inFlight, operation, name) {
   return ratio(levels[inFlight], name, NONE, results => results[operation].perSecond);
 }

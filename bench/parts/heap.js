@@ -1,4 +1,4 @@
-// What a session costs in memory: heap and resident memory, each store in a process of its own.
+// The memory of a session: heap and resident memory, each store in its own process.
 import { runChild } from "../lib/child.js";
 import { interleave, ratio } from "../lib/measure.js";
 import { figure, middle, table } from "../lib/tables.js";

@@ -45,7 +45,7 @@ async function viewPages(application) {
   const results = {};
   for (const page of PAGES) {
     results[page] = await view(application, page, amounts[page] ?? WARM_UP);
-    // As many as fit into a round, by the first one.
+    // As many as fit into a round, according to the first one.
     const perConnection = Math.max(4, Math.round((results[page].perSecond * ROUND_S) / CONNECTIONS));
     amounts[page] ??= perConnection * CONNECTIONS;
   }
@@ -60,7 +60,7 @@ async function login(url) {
   return { check, cookie: cookie.split(";")[0], number: 0 };
 }
 
-/** `amount` requests, each connection a user of its own, whose every answer is checked. */
+/** Sends `amount` requests. Each connection is a separate user, and every response is checked. */
 async function view({ url, users }, page, amount) {
   const expected = { read: user => user.check, write: user => String(++user.number) };
   const latencies = [];
@@ -92,14 +92,14 @@ async function view({ url, users }, page, amount) {
   if (wrong !== undefined || answered.length !== amount || result.errors > 0) {
     throw new Error(`${url}/${page}: ${wrong ?? `${answered.length} of ${amount} answers`}`);
   }
-  // Each user's session has what that user's requests wrote.
+  // Each user's session contains what that user's requests wrote.
   for (const { cookie, check, number } of users) {
     const again = await fetch(`${url}/stored`, { headers: { cookie } });
     const stored = await again.text();
     if (stored !== `${check} ${number}`) throw new Error(`stored: ${stored}, expected ${check} ${number}`);
   }
   latencies.sort((a, b) => a - b);
-  // Not while connections begin and end.
+  // Excludes the time in which connections begin and end.
   const [first, last] = [0.1, 0.9].map(share => Math.floor(amount * share));
   return {
     perSecond: (last - first) / ((answered[last] - answered[first]) / 1000),

@@ -1,5 +1,5 @@
-// length(), all(), iteration and clear(), with the longest time that each holds the event loop; on etcd also gets
-// that go on while all sessions are listed.
+// length(), all(), iteration and clear(), with the longest time that each holds the event loop. On etcd also the
+// latency of gets while all sessions are listed.
 import { interleave, measure, measureHold, median, percentile } from "../lib/measure.js";
 import { get } from "../lib/operations.js";
 import { assertSession, newSession, newSid } from "../lib/sessions.js";
@@ -10,11 +10,11 @@ export const title = "Listings";
 
 const SIZES = [1000, 10_000, 100_000];
 /**
- * The most rounds at 100,000 sessions, and of listings on engines at which each takes long: only their times are told.
+ * The most rounds at 100,000 sessions, and of listings on engines where each takes long. Only their times are reported.
  * Smaller sizes have warmed up before.
  */
 const MOST_ROUNDS = { memory: 5, file: 3, dynamodb: 3, etcd: 1 };
-/** Who takes part at all sizes, and who only up to one at which it takes seconds. */
+/** The largest size at which each contender takes part. It is smaller if a listing would take seconds. */
 const upTo = {
   memory: {
     ours: 100_000,
@@ -22,7 +22,7 @@ const upTo = {
     memorystore: 100_000,
   },
   file: { ours: 100_000, "session-file-store": 10_000, "connect-sqlite3 (WAL)": 100_000 },
-  // An emulation in one process of Node: 100,000 items take it minutes.
+  // An emulation in one process of Node.js, which takes minutes for 100,000 items.
   dynamodb: { ours: 10_000 },
   etcd: { ours: 100_000 },
 };
@@ -49,7 +49,7 @@ export async function measurePart({ kind, stores, at, rounds }) {
   return { sizes, ...(beside && { beside }) };
 }
 
-/** Fills a store, in one transaction where that is much quicker. */
+/** Fills a store, in one transaction if that is much quicker. */
 export async function fill(contender, count, session = newSession) {
   const { store } = contender;
   const sids = Array.from({ length: count }, newSid);
@@ -61,7 +61,7 @@ export async function fill(contender, count, session = newSession) {
   return sids;
 }
 
-/** Waits until no more than `left` sessions are left, where a store calls back before. */
+/** Waits until at most `left` sessions are left, for stores that call back earlier. */
 export async function removals({ store, removesLate }, left) {
   const deadline = performance.now() + 10_000;
   while (removesLate && (await call(store, "length")) > left) {
@@ -113,7 +113,7 @@ async function runListings(contender, size) {
   return results;
 }
 
-/** How long gets take, by themselves and while all sessions are listed in pages. */
+/** The latency of gets alone, and while all sessions are listed in pages. */
 async function getsBesideListing({ contenders }, at, rounds) {
   const contender = await contenders.ours(at);
   const { store } = contender;
@@ -166,7 +166,7 @@ export function listing({ sizes }, size, name, which, key) {
   return sizes[size] && middle(sizes[size], name, results => results[which]?.[key]);
 }
 
-/** The median of the ratios of p99 of gets, while sessions are listed to alone. */
+/** The median ratio of the p99 of gets during a listing to that of gets alone. */
 export function slowdown({ beside }) {
   return median(beside.map(round => round["while listing"].p99 / round.alone.p99));
 }

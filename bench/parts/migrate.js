@@ -1,5 +1,5 @@
-// Changing the store under a running site: what each stage adds to a page view, how many sessions a second are copied
-// between two stores, and the memory that a copy of 1,000,000 sessions needs.
+// Changing the store of a running site: what each stage adds to a page view, the sessions per second of a copy, and the
+// memory that a copy of 1,000,000 sessions needs.
 import { createRequire } from "node:module";
 import { measure, median, summary } from "../lib/measure.js";
 import { fromStore, get, set } from "../lib/operations.js";
@@ -31,7 +31,9 @@ export async function measurePart({ kind, stores, at }) {
 const touch = (contender, sid, session) =>
   new Promise((done, fail) => contender.touch(sid, session, error => (error ? fail(error) : done())));
 
-/** Page views one after the other; what they add to the old store, which is in memory, is what the new one costs. */
+/**
+ * Page views one after the other. The old store is in memory, so anything they add to it is the cost of the new store.
+ */
 async function measureStages(kind, stores, at) {
   const { MigratingStore } = require("../../dist/migrate.js");
   const proxy = kind === "dynamodb" ? await dynamodbProxy(at.dynamodb) : undefined;
@@ -101,7 +103,7 @@ async function measureCopy(fromKind, toKind, stores, at) {
   return { count, perSecond: count / (ms / 1000) };
 }
 
-/** What the backend takes of first saves with as many in flight: no copy is faster. */
+/** The rate at which the backend accepts first saves with as many in flight. No copy is faster. */
 async function measureFirstSaves(kind, stores, at) {
   const to = await stores.contenders.ours(at, { prefix: `saved-${newSid()}:` });
   const measured = await measure(COPIED[kind], CONCURRENCY, (_index, done) => {
@@ -112,7 +114,7 @@ async function measureFirstSaves(kind, stores, at) {
   return summary([measured]).perSecond;
 }
 
-/** Small sessions: their number is what could fill the memory. */
+/** Uses small sessions, because only their number could fill the memory. */
 async function measureMemory(stores, at) {
   const { copy } = require("../../dist/migrate.js");
   const from = await stores.contenders.ours(at);

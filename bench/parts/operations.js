@@ -25,7 +25,7 @@ export async function measurePart({ stores, at, rounds }) {
   return { levels };
 }
 
-/** The median of the ratios of ours to theirs, in operations a second. */
+/** The median of the ratios of ours to theirs, in operations per second. */
 export function operationRatio({ levels }, inFlight, operation, theirs) {
   return ratio(levels[inFlight], "ours", theirs, results => results[operation].perSecond);
 }

@@ -1,5 +1,5 @@
 // Several processes that serve requests from one store together. Four of five requests get a session and touch it, the
-// fifth gets it and saves it. What all have saved is read back by another process.
+// fifth gets and saves it. Another process reads back everything that was saved.
 import { startChild } from "../lib/child.js";
 import { interleave, percentile } from "../lib/measure.js";
 import { get, set } from "../lib/operations.js";
@@ -16,7 +16,7 @@ const IN_FLIGHT = 16;
 const SESSIONS_OF_A_PROCESS = 256;
 const SAVE_EVERY = 5;
 const RUN_MS = 1500;
-/** Until a command has reached all processes. */
+/** The time until a command has reached all processes. */
 const DELAY_MS = 100;
 
 const contenders = {
@@ -51,7 +51,7 @@ export async function measurePart({ kind, stores, at, rounds }) {
   }
 }
 
-/** As many processes as are needed at the most, each with sessions that this process has stored. */
+/** Starts the largest number of processes that is needed, each with sessions that this process has stored. */
 async function startGroup(kind, name, at, contender) {
   const sidsOf = Array.from({ length: MOST_PROCESSES }, () =>
     Array.from({ length: SESSIONS_OF_A_PROCESS }, newSid),

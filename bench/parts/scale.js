@@ -1,5 +1,5 @@
-// `get` and the save of a loaded session against the number of stored sessions, and the time to open a file that has
-// them. Each contender is in a process of its own, since a collection of garbage goes through all that a process keeps.
+// `get` and the save of a loaded session against the number of stored sessions, and the time to open a file with them.
+// Each contender has its own process, because a garbage collection visits everything that a process keeps.
 import { runChild, startChild } from "../lib/child.js";
 import { interleave } from "../lib/measure.js";
 import { figure, middle, table } from "../lib/tables.js";
@@ -9,7 +9,7 @@ export const title = "Operations by the number of stored sessions";
 
 export const TIMED = ["get", "set loaded"];
 const IN_FLIGHT = [1, 64];
-/** Filling takes most of the time. */
+/** Few rounds, because most of the time is spent on filling. */
 const MOST_ROUNDS = 3;
 const RUN_MS = 250;
 
@@ -18,10 +18,10 @@ const { BENCH_MAX_SESSIONS: most = "1000000" } = process.env;
 const bounded = most !== "1000000";
 
 const SIZES = [1000, 10_000, 100_000, 300_000, 1_000_000];
-/** Who takes part up to which size, and at which sizes. */
+/** The largest number of stored sessions with which each contender takes part. */
 const contenders = {
   memory: { ours: 1_000_000, "express-session MemoryStore": 1_000_000, memorystore: 1_000_000 },
-  // A file for each session: 100,000 take it a minute.
+  // It writes a file for each session, so 100,000 take it a minute.
   file: { ours: 1_000_000, "session-file-store": 100_000 },
   // An emulation in one process of Node.js.
   dynamodb: { ours: 10_000, "connect-dynamodb": 10_000 },
@@ -30,10 +30,13 @@ const contenders = {
 };
 const sizesOf = kind => SIZES.filter(size => size <= Number(most) && (size !== 300_000 || kind === "etcd"));
 
-/** Files with as many sessions are opened, beside the largest: from 200 MB on an opening checks only a part. */
+/**
+ * Files with these numbers of sessions are opened, and the largest. From 200 MB on, opening a file checks only a part
+ * of it.
+ */
 const OPENED = [1000, 100_000];
 
-/** Sweeps would run while another contender is measured. */
+/** No sweeps, because they would run while another contender is measured. */
 const options = { memory: { cleanupInterval: 0 }, file: { cleanupInterval: 0 } };
 
 const LARGE_HEAP = ["--expose-gc", "--max-old-space-size=8192"];

@@ -1,5 +1,5 @@
-// Finding and ending the sessions of a user in stores of different sizes: what it costs must go with the user's
-// sessions, not with the store. And what a sign-in costs more than the first save of an anonymous session.
+// Finding and ending the sessions of a user in stores of different sizes. The costs must depend on the number of the
+// user's sessions, not on the store. Also what a sign-in costs in addition to the first save of an anonymous session.
 import { startDynamoDBLocal } from "../../scripts/engines.mjs";
 import { measure, percentile, summary } from "../lib/measure.js";
 import { newSid } from "../lib/sessions.js";
@@ -31,7 +31,7 @@ export async function measurePart({ kind, stores, at }) {
   return { sizes };
 }
 
-/** dynalite has no transactions. */
+/** DynamoDB Local, because dynalite has no transactions. */
 async function openDynamoDB() {
   const engine = await startDynamoDBLocal();
   const { DynamoDBClient } = await import("@aws-sdk/client-dynamodb");
@@ -83,7 +83,7 @@ async function measureUsers(store, size, inFlight) {
   };
 }
 
-/** The times of calls, one after the other, in ms. */
+/** The durations of calls, one after the other, in ms. */
 async function each(names, work) {
   const times = [];
   for (const name of names) {

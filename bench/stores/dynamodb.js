@@ -29,7 +29,7 @@ export async function start() {
   return { at, stop: () => engine.stop() };
 }
 
-/** As many sockets as operations are in flight, for each contender. */
+/** As many sockets as operations in flight, for each contender. */
 function newClient({ dynamodb }) {
   const { DynamoDBClient } = require("../../node_modules/@aws-sdk/client-dynamodb");
   return new DynamoDBClient({
@@ -51,7 +51,7 @@ export const contenders = {
     const Store = require("connect-dynamodb")(session);
     const client = newClient(at);
     const store = new Store({ client, table: "connect-dynamodb", initialized: true });
-    // A touch moves an attribute, which `get` does not tell.
+    // A touch changes an attribute that `get` does not return.
     return { ...fromStore(store, () => client.destroy()), touchIsRead: false };
   },
   "dynamodb-store": async (at, { touchAfter } = {}) => {
@@ -65,7 +65,7 @@ export const contenders = {
           dynamoConfig: { endpoint: at.dynamodb, region, credentials, httpOptions: { agent } },
           ...(touchAfter === 0 && { touchInterval: 0 }),
         },
-        // Once it has looked whether its table exists.
+        // Resolves after the store has checked that its table exists.
         error => (error ? reject(error) : setImmediate(() => resolve(opened))),
       );
     });

@@ -10,13 +10,13 @@ const session = require("../../node_modules/express-session");
 export const limits = ["raw lmdb, durable"];
 export const versions = ["lmdb", "session-file-store", "connect-sqlite3", "sqlite3"];
 
-/** In this folder and not in the system's temporary one, which may be in memory. */
+/** In this folder and not in the system's temporary folder, which may be in memory. */
 export async function start() {
   const dir = mkdtempSync(join(import.meta.dirname, "..", "file-"));
   return { at: { dir }, stop: () => rmSync(dir, { recursive: true }) };
 }
 
-/** What a contender keeps is in `at.kept`, so that another process finds it; without, in a folder of its own. */
+/** Returns a contender's folder. If `at.kept` is set, it names the folder, so that another process finds it. */
 function folder({ dir, kept }, name) {
   if (kept === undefined) return mkdtempSync(join(dir, `${name}-`));
   const path = join(dir, `${name}-${kept}`);
@@ -42,7 +42,7 @@ export const contenders = {
     const dir = folder(at, "files");
     const Store = require("session-file-store")(session);
     const store = new Store({ path: dir, ttl: 1800, reapInterval: -1, logFn() {} });
-    // `clear` and the cleanup call back when the removal of the last file of the list is done, not that of all.
+    // `clear` and the cleanup call back when the last file of the list is deleted, although others may not be.
     return { ...fromStore(store, () => removeUnlessKept(at, dir)), removesLate: true };
   },
   "connect-sqlite3 (WAL)": async at => {
@@ -54,7 +54,7 @@ export const contenders = {
       await new Promise(resolve => store.db.close(resolve));
       removeUnlessKept(at, dir);
     };
-    // A touch moves a column, which `get` does not tell.
+    // A touch changes a column that `get` does not return.
     return { ...fromStore(store, close), touchIsRead: false };
   },
   "raw lmdb, durable": async at => {

@@ -1,4 +1,4 @@
-// The application: express-session with whatever store it is given.
+// The application: express-session with any store.
 
 const { randomBytes } = require("node:crypto");
 const { join } = require("node:path");
@@ -12,7 +12,8 @@ const { trials } = require("./trial.js");
 const IDLE_TIMEOUT_MS = 30 * 60 * 1000;
 
 const cookieName = "example.sid";
-// `auto`: only over HTTPS if that is how the visitor came. Behind a proxy that ends TLS, set Express's `trust proxy`.
+// `auto`: the cookie is sent over HTTPS only if the visitor came that way. Behind a proxy that ends TLS, set Express's
+// `trust proxy`.
 const cookie = { httpOnly: true, sameSite: "lax", secure: "auto", maxAge: IDLE_TIMEOUT_MS };
 
 const securityHeaders = {
@@ -24,8 +25,8 @@ const securityHeaders = {
 
 /**
  * @param store - any session store
- * @param options - `secret` signs the cookies, by default a random one; `absoluteTimeout` is that of the store, in
- * seconds, to be shown
+ * @param options - `secret` signs the cookies, by default a random one. `absoluteTimeout` is that of the store, in
+ * seconds; the pages show it.
  */
 function createApp(store, { secret = randomBytes(32).toString("hex"), absoluteTimeout } = {}) {
   const app = express();
@@ -37,7 +38,7 @@ function createApp(store, { secret = randomBytes(32).toString("hex"), absoluteTi
     res.set(securityHeaders);
     next();
   });
-  // Before the session, which neither a stylesheet nor a forged request has to read.
+  // Before the session, because stylesheets and forged requests must not load one.
   app.use(express.static(join(__dirname, "public")));
   app.use(sameOrigin);
   app.use(express.urlencoded({ extended: false, limit: "4kb" }));
@@ -48,15 +49,15 @@ function createApp(store, { secret = randomBytes(32).toString("hex"), absoluteTi
       secret,
       store,
       cookie,
-      // Every answer starts the idle time anew, in the browser too.
+      // Every response restarts the idle time, also in the browser.
       rolling: true,
       resave: false,
-      // No session, and no cookie, for whoever only looks at the sign-in page.
+      // A visitor who only looks at the sign-in page gets no session and no cookie.
       saveUninitialized: false,
     }),
   );
   app.use((_req, res, next) => {
-    // Or the Back button shows the pages of whoever signed out.
+    // Otherwise the Back button shows the pages of a user who has signed out.
     res.set("Cache-Control", "no-store");
     next();
   });

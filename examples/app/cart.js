@@ -1,5 +1,5 @@
-// Every product has a key of its own in the session (`cart:tea`) instead of one object with all of them: the stores
-// merge what parallel requests changed key by key, so two tabs that add different things at once both keep theirs.
+// Every product has its own key in the session (`cart:tea`), instead of one object for all products. The stores merge
+// the changes of parallel requests key by key, so that two tabs that add different products both keep theirs.
 
 const MAX_QUANTITY = 99;
 
@@ -14,25 +14,25 @@ const products = new Map(
 
 const keyOf = id => `cart:${id}`;
 
-/** What is in the cart of a session: the products with their `quantity`. */
+/** The products in the cart of a session, with their `quantity`. */
 function itemsOf(session) {
   return [...products.values()]
     .map(product => ({ ...product, quantity: session[keyOf(product.id)] ?? 0 }))
     .filter(item => item.quantity > 0);
 }
 
-/** How many things are in the cart of a session. */
+/** The number of items in the cart of a session. */
 function countOf(session) {
   return itemsOf(session).reduce((count, item) => count + item.quantity, 0);
 }
 
-/** Puts `quantity` of a product into the cart of a session, in place of those that are in it. */
+/** Sets the quantity of a product in the cart of a session. */
 function setQuantity(session, id, quantity) {
   if (quantity > 0) session[keyOf(id)] = Math.min(quantity, MAX_QUANTITY);
   else delete session[keyOf(id)];
 }
 
-/** Puts one more of a product into the cart of a session. */
+/** Adds one item of a product to the cart of a session. */
 function addOne(session, id) {
   setQuantity(session, id, (session[keyOf(id)] ?? 0) + 1);
 }

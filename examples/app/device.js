@@ -1,7 +1,7 @@
-// What a User-Agent says of a device, by a handful of substrings: enough to recognise one's own devices. A browser can
-// send anything, so nothing else may depend on it.
+// Recognizes browser and system in a User-Agent by a few substrings, so that users can recognize their own devices. A
+// browser can send any text, so nothing else may depend on it.
 
-// The first match counts: Edge and Opera also call themselves Chrome, and all three call themselves Safari.
+// The first match counts, because Edge and Opera also contain "Chrome", and all three contain "Safari".
 const browsers = [
   ["Firefox/", "Firefox"],
   ["FxiOS/", "Firefox"],
@@ -15,7 +15,7 @@ const browsers = [
   ["Safari/", "Safari"],
 ];
 
-// Android also calls itself Linux, and an iPhone is "like Mac OS X".
+// Android also contains "Linux", and an iPhone is "like Mac OS X".
 const systems = [
   ["Windows", "Windows"],
   ["Android", "Android"],
@@ -26,7 +26,7 @@ const systems = [
   ["Linux", "Linux"],
 ];
 
-/** Browser and system, such as "Firefox on Windows". */
+/** Returns browser and system, such as "Firefox on Windows". */
 function deviceName(userAgent = "") {
   const browser = nameIn(browsers, userAgent) ?? "Unknown browser";
   const system = nameIn(systems, userAgent);

@@ -1,4 +1,4 @@
-// What visitors see when something fails: a page that says what happened, and never a request that hangs.
+// The pages for failed requests. Each says what happened, and no request hangs.
 
 const { STATUS_CODES } = require("node:http");
 const { contextOf } = require("./requests.js");
@@ -19,19 +19,19 @@ function notFound(_req, _res, next) {
   next(Object.assign(new Error("There is no such page."), { status: 404, expose: true }));
 }
 
-/** Express's error handler: it is known by its four parameters. */
+/** Express's error handler, which Express recognizes by its four parameters. */
 function handleError(error, req, res, next) {
-  // Compared by code, not by class: the code is what the stores promise.
+  // Compares codes, not classes, because the stores promise the codes.
   const storeProblem = storeProblems[error.code];
   const status = storeProblem ? 503 : (error.status ?? 500);
   if (status >= 500) console.error(error);
 
-  // The touch at the end of a request failed: the visitor has a good answer already.
+  // The touch at the end of a request failed, so the visitor already has a good response.
   if (res.writableEnded) return;
   if (res.headersSent) return next(error);
 
   if (storeProblem) {
-    // Without it express-session would turn to the failing store once more, and the visitor wait for that too.
+    // Otherwise express-session calls the failing store again, and the visitor waits for that call as well.
     req.session = null;
     res.set("Retry-After", RETRY_AFTER_SECONDS);
   }

@@ -1,10 +1,10 @@
 // A store on etcd whose client has the circuit breaker that the documents recommend.
 
 const { circuitBreaker, ConsecutiveBreaker, handleWhen } = require("cockatiel");
-const { Etcd3, GRPCResourceExhastedError, isRecoverableError } = require("etcd3"); // Its spelling.
+const { Etcd3, GRPCResourceExhastedError, isRecoverableError } = require("etcd3"); // Spelled so in etcd3.
 const { EtcdStore } = require("express-session-stores/etcd");
 
-/** How long signing in at one host may take: without a deadline etcd3 waits for ever for a host that hangs. */
+/** The longest time for signing in at one host. Without a deadline etcd3 waits forever for a host that hangs. */
 const SIGN_IN_MS = 1000;
 
 /** `etcd://user:password@h1:2379,h2:2379/prefix`, without parameters. */
@@ -12,8 +12,8 @@ const PLAIN_URL = /^etcd:\/\/(?:([^:@/]+):([^:@/]+)@)?([^@/?#]+)(?:\/([^?#]*))?$
 const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/i;
 
 /**
- * Opens the store of a plain etcd URL with a client of its own, because `createStore` takes no client. Returns
- * `undefined` for every other URL: `createStore` opens that, or says what is wrong with it.
+ * Opens the store of a plain etcd URL with its own client, because `createStore` accepts no client. Returns `undefined`
+ * for every other URL, which `createStore` then opens or rejects.
  */
 function openEtcd(url, options) {
   const [, username, password, list = "", prefix] = PLAIN_URL.exec(url) ?? [];
@@ -41,8 +41,8 @@ function openEtcd(url, options) {
 }
 
 /**
- * After three failures in a row a host is left alone for 1 s; by default etcd3 leaves it alone for 5 s. A response that
- * is too large and a full database are no outage of the host.
+ * After three failures in a row, a host gets no requests for 1 s; etcd3's default is 5 s. A response that is too large
+ * and a full database do not count as an outage of the host.
  */
 function breaker() {
   const isOutage = error => isRecoverableError(error) && !(error instanceof GRPCResourceExhastedError);

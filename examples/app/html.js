@@ -1,11 +1,11 @@
-// A template tag that escapes whatever it is not told to be HTML, so that no view can forget to.
+// A template tag that escapes every value except HTML, so that no view can forget to escape.
 
 class Html {
   constructor(text) {
     this.text = text;
   }
 
-  /** What Express sends. */
+  /** The text that Express sends. */
   toString() {
     return this.text;
   }
@@ -16,12 +16,12 @@ const entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "
 function render(value) {
   if (value instanceof Html) return value.text;
   if (Array.isArray(value)) return value.map(render).join("");
-  // So that `condition && html`...`` may be written.
+  // Allows `condition && html`...``.
   if (value === undefined || value === null || value === false) return "";
   return String(value).replace(/[&<>"']/g, character => entities[character]);
 }
 
-/** Makes {@link Html} of a template. Values are escaped, other than `Html` and arrays of it. */
+/** Makes {@link Html} from a template. Escapes all values except `Html` and arrays of it. */
 function html(strings, ...values) {
   return new Html(String.raw({ raw: strings }, ...values.map(render)));
 }

@@ -1,4 +1,4 @@
-// The frame of every page, and how times are written.
+// The frame of every page, and the format of times.
 
 const { html } = require("./html.js");
 
@@ -48,14 +48,14 @@ function navigation({ path, isAdministrator, userName }) {
 </nav>`;
 }
 
-/** What was done, for screen readers too. */
+/** The message that says what was done, which screen readers announce. */
 function noticeOf(notice) {
   return (
     notice !== undefined && html`<p class="card notice" id="notice" role="status" tabindex="-1">${notice}</p>`
   );
 }
 
-/** Relative, since the server does not know the visitor's time zone. */
+/** A relative time, because the server does not know the visitor's time zone. */
 function when(time) {
   const distance = time - Date.now();
   const text =

@@ -1,26 +1,26 @@
-// What the routes need of requests and sessions.
+// Helpers of the routes for requests and sessions.
 
 const { countOf } = require("./cart.js");
 const { isAdministrator, userOf } = require("./users.js");
 
 /**
- * Saves the session before the answer. express-session would save it by itself, but only when most of the answer is
- * out: a browser could follow a redirect and find the session as it was, and a failure could not be told any more.
+ * Saves the session before the response. express-session saves it by itself, but only after most of the response was
+ * sent. Then a browser could follow a redirect and find the old session, and a failure could not be reported.
  */
 function save(req) {
-  // Saved with its new expiry, so that the touch at the end of the request has nothing left to write.
+  // Saves the session with its new expiry, so that the touch at the end of the request has nothing to write.
   req.session.touch();
   return settled(callback => req.session.save(callback));
 }
 
-/** express-session's methods take callbacks. */
+/** Makes a promise of a method of express-session, which takes a callback. */
 function settled(call) {
   return new Promise((resolve, reject) => {
     call(error => (error ? reject(error) : resolve()));
   });
 }
 
-/** Leads to a page that shows `notice`, once. The session carries the notice, because a link could forge it. */
+/** Redirects to a page that shows `notice` once. The session carries the notice, because a link could be forged. */
 async function redirectWithNotice(req, res, path, notice) {
   req.session.notice = notice;
   await save(req);
@@ -28,7 +28,7 @@ async function redirectWithNotice(req, res, path, notice) {
   res.redirect(303, `${path}#notice`);
 }
 
-/** The notice for this page, which no other page shows again. */
+/** Returns the notice for this page, and removes it, so that no other page shows it again. */
 async function takeNotice(req) {
   const { notice } = req.session;
   if (notice === undefined) return undefined;
@@ -37,9 +37,9 @@ async function takeNotice(req) {
   return notice;
 }
 
-/** What every page shows. */
+/** The values that every page shows. */
 function contextOf({ session, path, app }) {
-  // After a failure of the store a request has no session.
+  // If the store failed, the request has no session.
   const userName = session ? userOf(session) : undefined;
   return {
     userName,
@@ -50,7 +50,7 @@ function contextOf({ session, path, app }) {
   };
 }
 
-/** A field of the form: a string, whatever was sent. */
+/** Returns a field of the form, always as a string, whatever the browser sent. */
 function field(req, name) {
   const value = req.body?.[name];
   return typeof value === "string" ? value.trim() : "";

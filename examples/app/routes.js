@@ -1,4 +1,4 @@
-// What the application does with its sessions. Nothing here depends on which store keeps them.
+// The routes, which use the session. Nothing here depends on the store.
 
 const express = require("express");
 const { addOne, countOf, itemsOf, products, setQuantity } = require("./cart.js");
@@ -9,10 +9,10 @@ const { DEFAULT_ROLE, isOurs, userOf } = require("./users.js");
 const views = require("./views.js");
 
 const MAX_NAME_LENGTH = 40;
-/** Of a User-Agent: more would only fill the session. */
+/** The most characters of a User-Agent that are kept, because a longer one would only fill the session. */
 const MAX_USER_AGENT_LENGTH = 400;
 
-/** The pages and forms. `clearCookie` removes the session's cookie from the browser. */
+/** The routes of the pages and forms. `clearCookie` removes the session's cookie from the browser. */
 function routes(store, clearCookie) {
   const router = express.Router();
 
@@ -27,7 +27,8 @@ function routes(store, clearCookie) {
       const problem = `A name has 1 to ${MAX_NAME_LENGTH} characters.`;
       return res.status(422).send(views.signIn(contextOf(req), { problem, name }));
     }
-    // A new id, whatever was there: one that somebody planted in the browser must not become a signed-in one.
+    // Always a new id. An attacker may have planted the old id in the browser, and must not get a signed-in session by
+    // it.
     await settled(callback => req.session.regenerate(callback));
     const userAgent = req.get("user-agent")?.slice(0, MAX_USER_AGENT_LENGTH);
     Object.assign(req.session, { name, role: DEFAULT_ROLE, userAgent, signedInAt: Date.now(), views: 0 });
@@ -73,8 +74,8 @@ function routes(store, clearCookie) {
     await redirectAfterChange(req, res, { product, place: "cart" });
   });
 
-  // A real application would show this to its administrators, and go through `store.entries()`: `all()` holds every
-  // session in memory. The ids are the keys to the sessions, so they stay here.
+  // Ids are credentials, so they are not shown. A real application shows this list only to its administrators. It uses
+  // `store.entries()`, because `all()` holds every session in memory.
   router.get("/sessions", async (req, res) => {
     const sessions = (await store.all()).filter(isOurs).map(session => ({
       own: session.id === req.sessionID,
@@ -103,11 +104,11 @@ function routes(store, clearCookie) {
   return router;
 }
 
-/** The id of the control that the visitor used. A browser scrolls there and moves the focus to it. */
+/** The id of the control that the visitor used. The browser scrolls to it and moves the focus there. */
 const fragments = {
   shelf: product => `add-${product}`,
   line: product => `update-${product}`,
-  // The line is no longer there.
+  // The line of the product is no longer on the page.
   cart: () => "cart",
 };
 

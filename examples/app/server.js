@@ -16,7 +16,7 @@ const { openStore, options } = require("./store.js");
 const dataDir = join(__dirname, "../../.data");
 const STOP_TIMEOUT_MS = 10_000;
 
-/** Something the user can put right: its message is all there is to print. */
+/** An error that the user can fix. Only its message is printed. */
 class StartError extends Error {}
 
 async function start() {
@@ -27,7 +27,7 @@ async function start() {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const backend = openBackend(process.env.SESSION_STORE || "file");
 
-  // Listening before the engine is known to answer would only give every visitor an error.
+  // Listens only after the engine has responded. Before that, every visitor would get an error.
   await backend.prepare?.().catch(error => unreachable(backend, error));
   await backend.store.ping().catch(error => unreachable(backend, error));
 
@@ -47,7 +47,7 @@ async function start() {
 function openBackend(setting) {
   try {
     const backend = openStore(setting, dataDir);
-    // What failed in the background, such as a clean-up, has nobody else to tell.
+    // Failures in the background, such as in a sweep, have no caller that would receive them.
     backend.store.on("error", error => console.error("In the background of the session store:", error));
     return backend;
   } catch (error) {
@@ -66,8 +66,8 @@ function unreachable({ scheme, hint }, error) {
 }
 
 /**
- * Kept in a file, so that the cookies of yesterday are still good after a restart. Several machines that share their
- * sessions must share the secret too: set SESSION_SECRET there.
+ * Returns the secret, which is kept in a file so that cookies stay valid after a restart. If several machines share
+ * their sessions, then they must share the secret too: set SESSION_SECRET there.
  */
 function sessionSecret() {
   if (process.env.SESSION_SECRET) return process.env.SESSION_SECRET;
@@ -86,14 +86,14 @@ function sessionSecret() {
 function stopOnSignals(server, backend) {
   let stopping = false;
   const stop = async () => {
-    // npm passes on a Ctrl-C that the terminal has sent already.
+    // npm forwards a Ctrl-C that the terminal has already sent.
     if (stopping) return;
     stopping = true;
-    // Requests under way may end, but not take forever.
+    // Requests in flight may end, but must not take forever.
     setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS).unref();
     await new Promise(closed => server.close(closed));
     await backend.close();
-    // Without process.exit(): if anything were left open, it would show here.
+    // No process.exit(), so that anything left open shows up here.
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);

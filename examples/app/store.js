@@ -1,18 +1,18 @@
-// The only file that knows which store it is: changing stores changes nothing else in the application.
+// The only file that depends on the choice of the store. Another store changes nothing else in the application.
 
 const { join } = require("node:path");
 const { createStore } = require("express-session-stores");
 const { userOf } = require("./users.js");
 
-// Every store takes the same options.
+// The options, which are the same for every store.
 const options = {
-  // Seconds from sign-in after which a session ends however busy it is.
+  // The seconds after sign-in at which a session ends, even if it is in use.
   absoluteTimeout: 12 * 60 * 60,
   // Lets the store find, change and end the sessions of a user.
   user: userOf,
 };
 
-// The URLs of short names, for a first look: a deployment sets SESSION_STORE to a URL of its own.
+// The URLs of the short names, for a first try. A deployment sets SESSION_STORE to its own URL.
 const shortNames = {
   memory: () => "memory:",
 
@@ -20,7 +20,7 @@ const shortNames = {
 
   dynamodb() {
     const endpoint = process.env.DYNAMODB_ENDPOINT || "http://127.0.0.1:8000";
-    // Region and credentials from where the AWS tools take them.
+    // Region and credentials come from where the AWS tools find them.
     if (endpoint.toUpperCase() === "AWS") return "dynamodb:///sessions";
     return `dynamodb://us-east-1/sessions?endpoint=${encodeURIComponent(endpoint)}`;
   },
@@ -32,7 +32,7 @@ const shortNames = {
   },
 };
 
-// What to do when the engine cannot be reached, by the scheme of the URL.
+// Advice for an engine that cannot be reached, by the scheme of the URL.
 const hints = {
   dynamodb: `Check the region, the AWS credentials, and that the table is there. For a local DynamoDB run
 \`npm run engine:dynamodb\` in another terminal, or set DYNAMODB_ENDPOINT to one that runs (AWS means the real one).`,
@@ -41,9 +41,9 @@ runs.`,
 };
 
 /**
- * Opens the store of a setting: a short name, or a URL that `createStore` knows. Opens no connection: that happens with
- * the first call of the store. Returns the `store` and how to `close` it, the `scheme` of its URL, which unlike the URL
- * has no password, and what may have to be prepared.
+ * Opens the store of a setting: a short name, or a URL that `createStore` accepts. The first call of the store
+ * connects, not this function. Returns the `store`, how to `close` it, and what may have to be prepared. Also returns
+ * the `scheme` of its URL, which unlike the URL has no password.
  */
 function openStore(setting, dataDir) {
   if (/^\w+$/.test(setting) && !Object.hasOwn(shortNames, setting)) {
@@ -54,7 +54,7 @@ function openStore(setting, dataDir) {
   const url = Object.hasOwn(shortNames, setting) ? shortNames[setting](dataDir) : setting;
   const isLocalDynamoDB = /^dynamodb:.*[?&]endpoint=/i.test(url);
   if (isLocalDynamoDB && !process.env.AWS_ACCESS_KEY_ID && !process.env.AWS_PROFILE) {
-    // A local engine wants credentials, but any will do.
+    // A local engine requires credentials, but accepts any.
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" });
   }
   const scheme = url.slice(0, url.indexOf(":")).toLowerCase();
@@ -63,7 +63,8 @@ function openStore(setting, dataDir) {
     store,
     close,
     scheme,
-    // Fine for an example: it does nothing if the table is there. An application should not need the right to do it.
+    // Good enough for an example, since it does nothing if the table exists. An application should not need this
+    // permission.
     prepare: isLocalDynamoDB ? () => store.createTable() : undefined,
     hint: hints[scheme.replace("etcds", "etcd")],
   };
@@ -71,7 +72,7 @@ function openStore(setting, dataDir) {
 
 /** Returns the `store` of a URL, and `close`, which also closes its client. */
 function openUrl(url, scheme) {
-  // Loads etcd3 only where it is used.
+  // Loads etcd3 only if it is used.
   const opened = scheme === "etcd" && require("./etcd-store.js").openEtcd(url, options);
   if (opened) return opened;
   const store = createStore(url, options);

@@ -1,4 +1,4 @@
-// The requests of the page "Try to lose something": each store gets the same ones, in sessions of their own.
+// The requests of the page "Try to lose something". Each store gets the same requests, in separate sessions.
 
 const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
@@ -8,19 +8,19 @@ const { notFound } = require("./errors.js");
 const { field, save, settled, visitorError } = require("./requests.js");
 
 const CHANGES = 20;
-/** How long a request works between loading its session and saving it, as a real one that calls a database does. */
+/** How long a request works between loading and saving its session, like a real request that calls a database. */
 const WORK_MS = 100;
 /** The same for the request that the sign-out overtakes. */
 const SLOW_WORK_MS = 1000;
-/** A trial ends its sessions itself, unless the visitor leaves the page. */
+/** A limit for abandoned trials. A trial ends its sessions by itself, unless the visitor leaves the page. */
 const LIFETIME_MS = 60 * 1000;
 
 const keyOf = number => `change:${number}`;
 
 /**
  * Routes for a trial of the application's store under `/try/store`, and of express-session's MemoryStore under
- * `/try/memory`. They come before the session of the application, because express-session leaves a request alone that
- * already has a session.
+ * `/try/memory`. They come before the application's session, because express-session skips a request that already has
+ * one.
  */
 function trials(store, secret) {
   const router = express.Router();
@@ -61,7 +61,7 @@ function trialOf(store, { secret, path, cookieName }) {
     res.json({ trial: req.session.trial });
   });
 
-  // The name of the trial shows whether another tab has begun one: tabs share their cookies.
+  // Tabs share their cookies. The name of the trial shows whether another tab has begun one.
   router.get("/state", (req, res) => {
     const numbers = Array.from({ length: CHANGES }, (_, number) => number);
     const kept = numbers.filter(number => req.session[keyOf(number)] === true);

@@ -1,4 +1,4 @@
-// A user's devices, and the roles that an administrator gives. All of it is the store's, by its option `user`.
+// A user's devices, and the roles that an administrator gives. The store does all of it, by its option `user`.
 
 const express = require("express");
 const { deviceName } = require("./device.js");
@@ -6,7 +6,7 @@ const { contextOf, field, redirectWithNotice, takeNotice, visitorError } = requi
 const { DEFAULT_ROLE, isAdministrator, roles, userOf } = require("./users.js");
 const views = require("./user-views.js");
 
-/** The pages and forms for whoever is signed in. */
+/** The pages and forms for signed-in users. */
 function userRoutes(store) {
   const router = express.Router();
 
@@ -22,7 +22,7 @@ function userRoutes(store) {
     res.send(views.devices(contextOf(req), { devices, notice }));
   });
 
-  // A handle names a session among those of its user: that of somebody else's session ends nothing.
+  // A handle identifies a session only among those of its user. The handle of another user's session ends nothing.
   router.post("/devices/end", async (req, res) => {
     const handle = field(req, "handle");
     if (handle === "") throw visitorError(400, "The form does not say which session to end.");
@@ -31,10 +31,10 @@ function userRoutes(store) {
     await redirectWithNotice(req, res, "/devices", notice);
   });
 
-  // A request of theirs that is under way cannot bring such a session back when it saves: the store sees to that.
+  // A request of the user that is still in flight cannot recreate such a session, because the store rejects its save.
   router.post("/devices/end-others", async (req, res) => {
     const ended = await found(store.destroyByUser(userOf(req.session), { except: req.sessionID }));
-    // `false` if this session itself was ended a moment ago, from another device.
+    // `false` if another device has just ended this session.
     await redirectWithNotice(req, res, "/devices", `${sessionsText(Number(ended))} been ended.`);
   });
 
@@ -54,7 +54,7 @@ function userRoutes(store) {
       const problem = "Say whose role is to change.";
       return res.status(422).send(views.admin(contextOf(req), { problem, user, role }));
     }
-    // No session ends by this, and nobody has to sign in again: the role holds from each session's next request on.
+    // No session ends and nobody has to sign in again, because each session has the role from its next request on.
     const changed = await store.updateByUser(user, session => {
       session.role = role;
     });
@@ -68,7 +68,10 @@ function userRoutes(store) {
   return router;
 }
 
-/** What `call` resolves with, or `true` for nothing; `false` if the store knows no such session of the user. */
+/**
+ * Returns the result of `call`, or `true` if it has none. Returns `false` if the store finds no such session of the
+ * user.
+ */
 async function found(call) {
   try {
     return (await call) ?? true;

@@ -45,12 +45,12 @@ ${items.length === 0 ? html`<p class="note">It is empty. Take something from the
   );
 }
 
-/** The message that a form was successful, beside the control that sent it. */
+/** The success message of a form, beside the control that sent the form. */
 function done(text) {
   return html`<p class="done" id="done" role="status">${text}</p>`;
 }
 
-/** For the control that sent the form. It gets the focus, so that a screen reader also reads the message. */
+/** Attributes for the control that sent the form. It gets the focus, so that a screen reader also reads the message. */
 const describedByDone = html` aria-describedby="done"`;
 
 function shelfRow({ id, name, cents }, items, change) {

@@ -1,9 +1,9 @@
 /*
  * The Lua scripts of the store. Redis runs each of them atomically.
  *
- * KEYS: the record, and the list of its user if an entry is added.
- * ARGV: when the record expires, three values of the script, then the entry: its id, when it expires, and the count that
- * the list must have, if it must. The rest is the script's again.
+ * KEYS: the record and, if an entry is added, the list of its user.
+ * ARGV: the expiry of the record and three values of the script. Then the entry: its id, its expiry and, if required,
+ * the count that the list must have. Last, more values of the script.
  */
 
 const ADD_ENTRY = `

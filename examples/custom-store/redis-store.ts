@@ -21,8 +21,8 @@ type Values = readonly (string | number)[];
 
 /*
  * A fifth backend: each record is a Redis hash. A condition and the write that depends on it are one Lua script. Redis'
- * own expiry deletes the records. The list of a user is a hash too: the keys of the sessions by the ids of the entries,
- * and a count of the entries that were added.
+ * own expiry deletes the records. The list of a user is a hash too. It maps the ids of the entries to the keys of the
+ * sessions, and has a count of the entries that were added.
  */
 
 export class RedisStore extends AbstractStore {
@@ -101,7 +101,7 @@ export class RedisStore extends AbstractStore {
   }
 }
 
-/** Another program's key is not a hash. */
+/** Whether the key belongs to another program, because it is not a hash. */
 function foreign(error: Error): typeof UNREADABLE {
   if (error.message.startsWith("WRONGTYPE")) return UNREADABLE;
   throw error;

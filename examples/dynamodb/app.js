@@ -7,7 +7,7 @@ const express = require("express");
 const session = require("express-session");
 const { DynamoDBStore } = require("express-session-stores/dynamodb");
 
-// On AWS: `new DynamoDBClient()`. A local engine takes any region and credentials, but wants some.
+// On AWS: `new DynamoDBClient()`. A local engine accepts any region and credentials, but requires both.
 const client = new DynamoDBClient({
   endpoint: process.env.DYNAMODB_ENDPOINT || "http://127.0.0.1:8000",
   region: "us-east-1",
@@ -31,7 +31,7 @@ app.get("/", (req, res) => {
   res.send(`Views: ${req.session.views}. Any number of servers can share them.\n`);
 });
 
-// On AWS this belongs into a set-up script: the application itself should not need the permission.
+// On AWS this belongs in a setup script, because the application itself should not need the permission.
 store.createTable().then(() => {
   const server = app.listen(process.env.PORT || 3000, error => {
     if (error) throw error;

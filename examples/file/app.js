@@ -6,7 +6,7 @@ const express = require("express");
 const session = require("express-session");
 const { FileStore } = require("express-session-stores/file");
 
-// The folder is created with the first session. Several processes may share the file.
+// The first session creates the folder. Several processes may share the file.
 const store = new FileStore({ path: ".data/example-file/sessions.lmdb" });
 
 const app = express();

@@ -6,7 +6,7 @@ const express = require("express");
 const session = require("express-session");
 const { MemoryStore } = require("express-session-stores/memory");
 
-// Bounded: beyond `max`, the sessions go that were not used for longest.
+// `max` limits the number of sessions. Beyond it, the store removes the least recently used ones.
 const store = new MemoryStore({ max: 100_000 });
 
 const app = express();

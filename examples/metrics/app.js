@@ -1,4 +1,4 @@
-// What the session store does, as figures for Prometheus. `npm install prom-client` in a project of your own; here:
+// Metrics of the session store for Prometheus. In your own project: `npm install prom-client`. Here:
 //
 //   npm run build && node examples/metrics/app.js
 //
@@ -22,7 +22,8 @@ const errors = new Counter({
   labelNames: ["store", "operation", "code"],
 });
 
-// All stores of the process. Not by `sidHash`: each value of a label is a time series of its own.
+// The metrics cover all stores of the process. `sidHash` is no label, because each value of a label is a separate time
+// series.
 subscribe("express-session-stores:operation", ({ store, operation, durationMs, outcome, errorCode }) => {
   durations.observe({ store, operation, outcome }, durationMs / 1000);
   if (outcome === "error") errors.inc({ store, operation, code: errorCode });
@@ -30,7 +31,7 @@ subscribe("express-session-stores:operation", ({ store, operation, durationMs, o
 
 const app = express();
 
-// Ahead of the sessions: Prometheus needs none. Keep it from the public in an application of your own.
+// Before the sessions, because Prometheus needs none. In your own application, do not make this page public.
 app.get("/metrics", async (_req, res) => {
   res.type(register.contentType).send(await register.metrics());
 });

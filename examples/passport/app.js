@@ -17,7 +17,7 @@ const passwords = new Map([
   ["bob", "coffee"],
 ]);
 
-/** The option `user` of the store: Passport keeps in the session what `serializeUser` gives it. */
+/** The option `user` of the store. Passport keeps the result of `serializeUser` in the session. */
 const user = session => session.passport?.user;
 
 /** @param store - any store of the package, with the option {@link user} */
@@ -36,7 +36,7 @@ function createApp(store, secret) {
   );
   app.use(passport.session());
 
-  // Passport regenerates the session, and saves it before it answers.
+  // Passport regenerates the session, and saves it before it responds.
   app.post("/sign-in", passport.authenticate("local"), (req, res) => {
     req.session.browser = req.get("user-agent");
     res.json({ name: req.user.name });
@@ -57,7 +57,7 @@ function createApp(store, secret) {
     try {
       await store.destroyByHandle(req.user.name, String(req.body?.handle));
     } catch (error) {
-      // Ended already, or somebody else's: the list is what matters.
+      // The session has already ended, or belongs to another user. Only the list matters.
       if (error.code !== "ERR_SESSION_NOT_FOUND") throw error;
     }
     res.redirect(303, "/devices");

@@ -137,7 +137,7 @@ export abstract class AbstractStore extends Store {
 
   /**
    * Saves a session, conditionally. A session that was loaded from this store is not saved if it was destroyed or ended
-   * in the meantime, and merged if it was changed (option `conflict`). A new session creates a record. Plain data
+   * in the meantime. It is merged if it was changed (option `conflict`). A new session creates a record. Plain data
    * replaces what is stored. A session whose `cookie.maxAge` is 0 or less is removed.
    */
   override set(sid: string, session: SessionData, callback: Callback<void>): void;
@@ -454,8 +454,8 @@ export abstract class AbstractStore extends Store {
   protected abstract _scan(start: string, operation: Operation): AsyncIterable<ScannedRecord[]>;
 
   /**
-   * Optional, for the option `user`: the list of a user, read so that it has every entry whose write was acknowledged
-   * before, and what is stored under the keys of the entries. May have sessions of longer prefixes, as scans have.
+   * Optional, for the option `user`: the list of a user, and what is stored under the keys of its entries. The list has
+   * every entry whose write was acknowledged before. It may have sessions of longer prefixes, as scans have.
    * {@link RecordWrite.entry} and {@link ActivityUpdate.entry} add entries. A backend that derives the lists from the
    * records ignores them.
    */

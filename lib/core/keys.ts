@@ -1,7 +1,7 @@
 import { digest, type HashIdsOptions, isDigest, sidHasher } from "./hashed-ids.js";
 
 /*
- * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are, all other
+ * The key of a session is prefix + sid. Ordinary sids (letters, digits, `-`, `_`) are stored as they are. All other
  * characters are percent-encoded, and a very long sid is replaced by its digest. So a key ends in a run of plain
  * characters that is the whole sid, and the prefix is what precedes this run: `a:` never lists `a:b:x`.
  */

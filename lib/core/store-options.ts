@@ -40,7 +40,7 @@ export interface StoreOptions {
   /** Milliseconds within which every call ends; for listings and `clear`, every page. @defaultValue `5000` */
   timeoutMs?: number | undefined;
   /**
-   * Whether keys in the backend contain a digest of the sid instead of the sid, so that nobody who reads the backend can
+   * Whether keys in the backend contain a digest of the sid instead of the sid. Then nobody who reads the backend can
    * take over a session. Listings then show the digest, and `destroy` accepts it. A store with sessions is turned over
    * by moving them to another prefix. @defaultValue `false`
    */

@@ -13,7 +13,7 @@ import { newEntryOf } from "./users/entry.js";
 
 /*
  * Sessions that go from one store to another as a whole. Between two stores of this package they keep the times of
- * their record and the id of its first write, so their age, their absolute timeout and their handle stay the same.
+ * their record and the id of its first write. So their age, their absolute timeout and their handle stay the same.
  */
 
 /** A session that comes from another store. */

@@ -11,7 +11,7 @@ const WORKERS = 4;
 
 /**
  * Reads what is stored under keys when no write transaction on them is in flight. DynamoDB applies a transaction to one
- * item after the other, and a read on its own shows an item as it was before for as long as that takes.
+ * item after the other. For as long as that takes, a read on its own shows an item as it was before.
  *
  * @param send - sends a command, again as long as a transaction is in flight
  */

@@ -32,8 +32,8 @@ export function failWhereLmdbWaits<T>(read: () => T): T {
 }
 
 /**
- * Fails if a process of another pid namespace has the file open. It is called after a read, so that the process of the
- * other namespace sees this one if it opens the file at the same moment.
+ * Fails if a process of another pid namespace has the file open. It is called after a read. If the process of the other
+ * namespace opens the file at the same moment, then that process sees this one.
  */
 export async function assertOneNamespace(root: Table, path: string): Promise<void> {
   if (process.platform !== "linux") return;

@@ -22,8 +22,8 @@ export interface MigratingStoreOptions {
   /** What is read and written, see {@link Stage}. All processes may differ by one stage, and by no more. */
   stage: Stage;
   /**
-   * Days for which a sign-out is kept in the new store, which is how long a session of the old store may live without
-   * being used. @defaultValue `30`
+   * Days for which a sign-out is kept in the new store. A session of the old store must not live longer than this
+   * without being used. @defaultValue `30`
    */
   keepSignOutsDays?: number | undefined;
 }

@@ -238,8 +238,8 @@ export class ToFirstStage extends FromStage {
 }
 
 /**
- * A session as it is after a use. Stores whose touch moves only the expiry of their own record return a session with the
- * cookie of its last save, which may say that it has ended.
+ * A session as it is after a use. If a store's touch moves only the expiry of its own record, then the store returns the
+ * cookie of the last save. That cookie may say that the session has ended.
  */
 function usedNow(session: SessionData, now: number): SessionData {
   const { cookie } = session;

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 /**
- * Runs work that serves several requests, or none: batches, timers, sweeps. It runs in the `AsyncLocalStorage` context
- * in which this module was loaded, so that no request's context is kept alive or seen in another request's spans.
+ * Runs work that serves several requests, or none: batches, timers, sweeps. The work runs in the `AsyncLocalStorage`
+ * context in which this module was loaded. So no request's context is kept alive, or seen in another request's spans.
  */
 export const runInBackground: <T>(work: () => T) => T = AsyncLocalStorage.snapshot();

@@ -6,7 +6,7 @@ import type { DynamoDBStore } from "../../../lib/dynamodb/store.js";
 import { type Interference, trafficOfDynamoDB } from "../../helpers/stores/counting.js";
 import { type Context, saveAll } from "./context.js";
 
-/** A number class of an application. */
+/** An application's own class for numbers. */
 class Decimal {
   readonly #digits: string;
 

@@ -11,7 +11,7 @@ export function testConformance(context: Context): void {
     describe,
     it,
     createStore: options => {
-      // A request handler for each store, so that a test can break it without the others.
+      // A separate request handler for each store, so that a test can break it without affecting the others.
       const requestHandler = Object.create(client.config.requestHandler);
       const middlewareStack = client.middlewareStack.clone();
       // The SDK may send a request again after the test.

@@ -10,27 +10,27 @@ import { type Traffic, trafficOfDynamoDB } from "../../helpers/stores/counting.j
 
 export const MAX_ITEM_BYTES = 400 * 1024;
 
-/** A backend that speaks DynamoDB's protocol. */
+/** An engine that supports DynamoDB's protocol. */
 export interface Engine {
   name: string;
-  /** A client of its own, which the caller destroys. */
+  /** Creates a separate client, which the caller destroys. */
   connect(): DynamoDBClient;
   hasTtl: boolean;
-  /** Whether it has TransactWriteItems, which the option `user` needs. */
+  /** Whether it has TransactWriteItems, which the option `user` requires. */
   hasTransactions: boolean;
-  /** Whether a response ends at 16 MB, as DynamoDB's does. */
+  /** Whether a response ends at 16 MB, like DynamoDB's. */
   limitsResponses: boolean;
-  /** How many page views of one user its speed allows in a test. */
+  /** How many page views of one user the engine can serve during a test. */
   views: number;
 }
 
-/** What the tests of one engine share. */
+/** The objects that the tests of one engine share. */
 export class Context {
   readonly engine: Engine;
   /** The client of the stores. */
   readonly client: DynamoDBClient;
   readonly traffic: Traffic;
-  /** The tests' own view of what is in DynamoDB. */
+  /** The client with which the tests inspect DynamoDB. */
   readonly raw: DynamoDBClient;
   readonly tableName = `dynamodb-test-${randomUUID()}`;
   prefix = "";
@@ -65,7 +65,7 @@ export class Context {
     return new DynamoDBStore({ ...own, ...options });
   }
 
-  /** A name for a table that is deleted in the end. */
+  /** Returns a name for a table that is deleted at the end. */
   newTableName(): string {
     const name = `dynamodb-test-${randomUUID()}`;
     this.#tables.push(name);

@@ -71,7 +71,7 @@ export function testCosts(context: Context): void {
         const writes = requests.filter(name => name !== "GetItem");
         expect(writes.length).toBeLessThanOrEqual(20);
         expect(requests.length - writes.length).toBe(1000);
-        // The session does not end early for that.
+        // The store skips most writes, but the session does not end early.
         clock.advance(30 * 60 - 1);
         expect(await browser.fields()).toEqual({ user: "ann" });
       } finally {
@@ -103,7 +103,7 @@ export function testCosts(context: Context): void {
       return units.reduce((sum, one) => sum + one, 0);
     }
 
-    /** What DynamoDB counts for the item under a key, by the rules in its documentation. */
+    /** The size that DynamoDB counts for the item under a key, by the rules in its documentation. */
     async function bytesOf(key: string): Promise<number> {
       const { Item } = await raw.send(
         new GetItemCommand({ TableName: tableName, Key: { id: { S: key } }, ConsistentRead: true }),
@@ -164,7 +164,7 @@ export function testCosts(context: Context): void {
         expect(found).toMatchObject([{ user: "ann" }, {}, { user: "ann" }]);
         expect(await reader.all()).toHaveLength(2);
       }
-      // A touch keeps the data as it is, and a save without the option stores it as text.
+      // A touch does not change the data, and a save without the option stores it as text.
       context.clock.advance(1);
       await store.touch("sid", await load(store, "sid"));
       expect((await context.itemOf("sid"))?.data).toBeInstanceOf(Uint8Array);

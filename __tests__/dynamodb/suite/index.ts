@@ -21,7 +21,7 @@ const topics = [
   testCreateTable,
 ];
 
-/** The tests of DynamoDBStore, on one engine. */
+/** Runs the tests of DynamoDBStore on one engine. */
 export function dynamodbTests(engine: Engine): void {
   describe(`DynamoDBStore on ${engine.name}`, () => {
     const context = new Context(engine);

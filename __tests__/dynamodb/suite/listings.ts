@@ -6,7 +6,7 @@ import { type Context, saveAll } from "./context.js";
 export function testListings(context: Context): void {
   const { engine, traffic, raw, tableName } = context;
 
-  /** Makes every page of a scan hold so many items at most. */
+  /** Limits every page of a scan to this many items. */
   function limitPages(Limit: number) {
     const limited: DynamoDBClient = engine.connect();
     limited.middlewareStack.add(
@@ -37,7 +37,7 @@ export function testListings(context: Context): void {
       expect(await store.length()).toBe(100);
       await store.clear();
       expect(await store.length()).toBe(0);
-      // A listing of many pages adds no listener to a signal for each.
+      // A listing of many pages must not add a listener to a signal for each page.
       expect(warnings).toEqual([]);
       process.off("warning", warn);
       limited.destroy();

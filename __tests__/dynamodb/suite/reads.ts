@@ -6,7 +6,7 @@ import { type Context, saveAll } from "./context.js";
 export function testReads(context: Context): void {
   const { traffic, tableName } = context;
 
-  /** Lets DynamoDB leave the items of these sids unprocessed. */
+  /** Makes DynamoDB leave the items of these sids unprocessed. */
   const leave =
     (...left: string[]): Interference =>
     async perform => {
@@ -153,7 +153,7 @@ export function testReads(context: Context): void {
   });
 }
 
-/** The keys that a BatchGetItem asks for. */
+/** Returns the keys that a BatchGetItem requests. */
 function keysOf({ input }: Request): string[] {
   const [table] = Object.values(input.RequestItems) as [{ Keys: { id: { S: string } }[] }];
   return table.Keys.map(({ id }) => id.S);

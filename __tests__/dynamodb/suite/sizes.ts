@@ -12,7 +12,7 @@ const compressible = (length: number) => "All work and no play. ".repeat(length)
 export function testSizes(context: Context): void {
   const { traffic } = context;
 
-  /** A session whose item is a byte larger than DynamoDB accepts, as the store says when it rejects it. */
+  /** A session whose item is one byte too large for DynamoDB, according to the store's error. */
   async function tooLargeByOne(store: DynamoDBStore, fill: string): Promise<TestSession & { pad: string }> {
     const session = { ...plain({ text: fill.repeat(390_000 / Buffer.byteLength(fill)) }), pad: "" };
     const sizes: number[] = [];
@@ -26,7 +26,7 @@ export function testSizes(context: Context): void {
       expect(error?.message).toMatch(/DynamoDB's limit for an item of 409600 bytes/);
       const size = Number(/(\d+) bytes/.exec(error?.message ?? "")?.[1]);
       sizes.push(size);
-      // Twice, since the version may grow with a write.
+      // Twice, because the version may grow with a write.
       if (size === MAX_ITEM_BYTES + 1 && sizes.at(-2) === size) break;
       pad += MAX_ITEM_BYTES + 1 - size;
     }

@@ -17,7 +17,7 @@ export function testWrites(context: Context): void {
     await store.set("sid", theirs);
   }
 
-  /** As AWS does it, unlike the engines here. */
+  /** Returns the stored item like AWS, which these engines do not. */
   const returnItem: Interference = async (perform, input) => {
     expect(input.ReturnValuesOnConditionCheckFailure).toBe("ALL_OLD");
     const answer = await perform();
@@ -131,7 +131,9 @@ export function testWrites(context: Context): void {
     let store: DynamoDBStore;
     let close: () => void;
 
-    /** The first attempt of the next write is held; the SDK sends it again, and that attempt is answered. */
+    /**
+     * Holds the first attempt of the next write. The SDK sends the write again, and gets a response to that attempt.
+     */
     function holdNextWrite(): void {
       let isFirst = true;
       proxy.intercept(({ kind }) => {
@@ -193,7 +195,7 @@ export function testWrites(context: Context): void {
   });
 }
 
-/** The JSON of an item: the SDK has bytes as bytes, the wire in base64. */
+/** The item in JSON. The SDK has bytes as bytes, the wire format in base64. */
 function toWire(item: object | undefined): unknown {
   return JSON.parse(
     JSON.stringify(item, (_name, value) =>

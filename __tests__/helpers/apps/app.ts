@@ -4,7 +4,7 @@ import express from "express";
 import session, { type SessionOptions, type Store } from "express-session";
 import request, { type Response } from "supertest";
 
-/** What Express 5, Express 4 and connect have in common, and all of them that is used here. */
+/** The part of the interfaces of Express 5, Express 4 and connect that the tests use. */
 type Framework = () => RequestListener & { use(middleware: unknown): unknown };
 
 const frameworks = {
@@ -21,18 +21,18 @@ export type AppRequest = IncomingMessage & {
   session: session.Session & session.SessionData & Fields;
 };
 
-/** What happens at a route; what it returns is the answer. The parameters are those of the query. */
+/** The handler of a route. Its result is the response, and its parameters are those of the query. */
 export type Handler = (req: AppRequest, params: URLSearchParams, res: ServerResponse) => unknown;
 
 export interface AppOptions extends Partial<SessionOptions> {
   framework?: FrameworkName;
-  /** By method and path, besides the standard ones. */
+  /** By method and path, in addition to the standard routes. */
   routes?: Record<string, Handler>;
-  /** Told of what express-session and the routes pass to the error handler. */
+  /** Called with the errors that express-session and the routes pass to the error handler. */
   onError?: (error: unknown) => void;
 }
 
-/** Routes that every application has. Whoever is not signed in has no `user`. */
+/** Routes that every application has. A user who is not signed in has no `user`. */
 const standardRoutes: Record<string, Handler> = {
   "GET /": ({ session: { cookie: _cookie, ...fields } }) => fields,
   "POST /sign-in": async (req, params) => {
@@ -53,12 +53,12 @@ export function createApp(store: Store, options: AppOptions = {}): RequestListen
     session({ secret: "keyboard cat", resave: false, saveUninitialized: false, store, ...sessionOptions }),
   );
   app.use(dispatch({ ...standardRoutes, ...routes }));
-  // Known as an error handler by its four parameters.
+  // Express recognizes an error handler by its four parameters.
   app.use((error: unknown, req: Partial<AppRequest>, res: ServerResponse, _next: unknown) => {
     onError?.(error);
-    // The answer was on its way already.
+    // The response has already begun.
     if (res.headersSent) return;
-    // Or express-session would turn to the failing store once more.
+    // Otherwise express-session calls the failing store again.
     delete req.session;
     const { name, message, code } = error as Error & { code?: string };
     reply(res, 500, { name, message, code });
@@ -79,7 +79,7 @@ function reply(res: ServerResponse, status: number, body: unknown): void {
   beginReply(res, status).end(JSON.stringify(body));
 }
 
-/** Sends the head of an answer whose body follows later, as that of a download does. */
+/** Sends the head of a response whose body follows later, like that of a download. */
 export function beginReply(res: ServerResponse, status = 200): ServerResponse {
   if (res.headersSent) return res;
   res.writeHead(status, { "content-type": "application/json" });
@@ -87,14 +87,14 @@ export function beginReply(res: ServerResponse, status = 200): ServerResponse {
   return res;
 }
 
-/** express-session's methods take callbacks. */
+/** Makes a promise of a method of express-session, which takes a callback. */
 export function settled(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
   return new Promise((resolve, reject) => {
     call(error => (error ? reject(error) : resolve()));
   });
 }
 
-/** Keeps the cookie of one session, and sends it also when it has expired. */
+/** Keeps the cookie of one session, and sends the cookie even if it has expired. */
 export class Browser {
   readonly app: RequestListener | string;
   cookie: string | undefined;
@@ -106,7 +106,7 @@ export class Browser {
     this.cookie = cookie;
   }
 
-  /** Sends a request, such as "POST /sign-in?user=ada", and returns the answer, whatever it is. */
+  /** Sends a request, such as "POST /sign-in?user=ada", and returns the response, whatever its status. */
   async attempt(call: string, form?: Record<string, string>): Promise<Response> {
     const [method, path] = call.split(" ") as ["GET" | "POST", string];
     const test = method === "GET" ? request(this.app).get(path) : request(this.app).post(path);
@@ -126,7 +126,7 @@ export class Browser {
     return response;
   }
 
-  /** What the application has in this browser's session; an empty object if there is none. */
+  /** Returns the fields of this browser's session, or an empty object if there is no session. */
   async fields(): Promise<Fields> {
     return (await this.send("GET /")).body;
   }
@@ -143,7 +143,7 @@ export function setCookieOf(response: Response): string | undefined {
 
 /** A place in the application where the test holds a request. */
 export class Gate {
-  /** Settles when a request is there. */
+  /** Settles when a request has arrived. */
   readonly reached: Promise<void>;
   #reach = () => {};
   #opened: Promise<void>;
@@ -158,7 +158,7 @@ export class Gate {
     });
   }
 
-  /** For the request. */
+  /** Called by the request, which waits until the gate opens. */
   pass(): Promise<void> {
     this.#reach();
     return this.#opened;
@@ -169,7 +169,7 @@ export class Gate {
   }
 }
 
-/** A place where requests wait until there are `count` of them. */
+/** A place where requests wait until `count` of them have arrived. */
 export function meeting(count: number): () => Promise<void> {
   const gate = new Gate();
   let present = 0;

@@ -12,10 +12,10 @@ import type { AbstractStore } from "../../../lib/index.js";
 import { chromiumPath } from "../engines/engines.js";
 import { createApp } from "./example-app.js";
 
-/** A name of the greatest length, without a place to break it. */
+/** A name of the greatest length, with no place for a line break. */
 export const LONG_NAME = "W".repeat(40);
 
-/** The name, or else the text, of the element that has the focus. Empty if none has. */
+/** The name, or else the text, of the element that has the focus. Empty if no element has it. */
 const FOCUSED = `(() => {
   const { activeElement } = document;
   if (activeElement === document.body) return "";
@@ -28,7 +28,7 @@ const FOCUS_IS_VISIBLE = `(() => {
   return outlineStyle === "solid" && parseFloat(outlineWidth) >= 2;
 })()`;
 
-/** The example application in Chromium, for the tests of the file that makes it. */
+/** The example application in Chromium, for all tests of one file. */
 export class BrowserTests {
   address = "";
   #browser: Browser | undefined;
@@ -69,7 +69,7 @@ export class BrowserTests {
     const page = await context.newPage();
     page.on("pageerror", error => this.#complaints.push(error.message));
     page.on("console", message => {
-      // Chromium's message for a page that is an error page, as some have to be here.
+      // Chromium logs this message for error pages, which some tests expect.
       const isErrorPage = message.location().url === page.url() && /status of 4\d\d/.test(message.text());
       if (["error", "warning"].includes(message.type()) && !isErrorPage)
         this.#complaints.push(message.text());
@@ -93,7 +93,7 @@ export class BrowserTests {
     return request;
   }
 
-  /** Returns the errors and warnings so far, which a test expected. */
+  /** Returns and forgets the errors and warnings so far, for a test that expects them. */
   takeComplaints(): string[] {
     return this.#complaints.splice(0);
   }
@@ -103,13 +103,13 @@ export class BrowserTests {
   }
 }
 
-/** Waits for a page, after a click or a key that leads to it. */
+/** Waits for a page after a click or a key that leads to the page. */
 export async function arrive(page: Page, title: string): Promise<void> {
   await page.getByRole("heading", { level: 1, name: title }).waitFor();
   await page.waitForLoadState();
 }
 
-/** Waits for a page that says what was done. */
+/** Waits for a page whose notice says what was done. */
 export async function expectNotice(page: Page, notice: string): Promise<void> {
   await page.getByRole("status").getByText(notice).waitFor();
   await page.waitForLoadState();
@@ -138,7 +138,7 @@ export async function tabTo(page: Page, name: string): Promise<string[]> {
 export async function picture(page: Page, name: string): Promise<void> {
   const folder = process.env.SCREENSHOTS;
   if (folder === undefined) return;
-  // No outline of the focus, and no button under the mouse.
+  // Removes the outline of the focus, and moves the mouse away from buttons.
   await page.evaluate("document.activeElement.blur()");
   await page.mouse.move(0, 0);
   await page.screenshot({ path: resolve(join(folder, `${name}.png`)), animations: "disabled" });

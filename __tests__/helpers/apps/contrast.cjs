@@ -1,8 +1,8 @@
-// Runs in a page: tests hand this function to the browser.
+// Runs in a page, because tests pass this function to the browser.
 
 /**
- * What is hard to see on the page, as WCAG 2.2 measures it: text below a contrast of 4.5 with its background, and
- * borders of controls below 3.
+ * Returns everything that is hard to see on the page, as WCAG 2.2 measures it. The contrast with the background must be
+ * at least 4.5 for text, and at least 3 for the borders of controls.
  */
 module.exports = function lowContrasts() {
   const WHITE = [255, 255, 255, 1];

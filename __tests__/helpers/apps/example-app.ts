@@ -12,12 +12,12 @@ const { userOf } = require("../../../examples/app/users.js") as {
   userOf(session: SessionData): string | undefined;
 };
 
-/** The options of the application's stores. Without `user` on a backend that keeps no lists of users. */
+/** The options of the application's stores. `user` is left out on a backend that keeps no lists of users. */
 export function optionsFor({ hasUsers }: Backend): StoreOptions {
   return hasUsers ? { user: userOf } : {};
 }
 
-/** The text of a page as a browser would show it, in one line. */
+/** Returns the text of a page as a browser would show it, in one line. */
 export async function pageText(browser: Browser, path = "/"): Promise<string> {
   const { text } = await browser.send(`GET ${path}`);
   return text
@@ -26,7 +26,7 @@ export async function pageText(browser: Browser, path = "/"): Promise<string> {
     .replaceAll(/\s+/g, " ");
 }
 
-/** Sends a form; returns where it leads. */
+/** Sends a form. Returns the path of the redirect. */
 export async function submit(browser: Browser, path: string, form: Record<string, string> = {}) {
   const { status, headers } = await browser.attempt(`POST ${path}`, form);
   expect(status).toBe(303);

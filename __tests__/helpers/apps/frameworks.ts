@@ -17,7 +17,7 @@ interface Combination {
   readonly backend: Backend;
 }
 
-/** Every backend under Express 5, and the other frameworks on one. */
+/** Every backend under Express 5, and the other frameworks on one backend. */
 const combinations: readonly Combination[] = [
   ...backends.map(backend => ({ framework: "Express 5" as const, backend })),
   { framework: "Express 4", backend: file },
@@ -29,9 +29,9 @@ export const onPersistentBackends = combinations.filter(({ backend }) => backend
 interface Apps {
   createStore(options?: StoreOptions): AbstractStore;
   openApp(store: AbstractStore, options?: AppOptions): ReturnType<typeof createApp>;
-  /** A browser that is signed in as ada. */
+  /** Returns a browser that is signed in as ada. */
   signIn(store: AbstractStore, options?: AppOptions): Promise<Browser>;
-  /** Errors of express-session at the end of a request: a test that expects some takes them out. */
+  /** Errors of express-session at the end of a request. A test that expects errors removes them. */
   readonly errors: unknown[];
 }
 
@@ -41,7 +41,7 @@ export function describeApps(define: (apps: Apps) => void, on = combinations): v
     const createStore = useBackend(backend);
     const errors: unknown[] = [];
 
-    // express-session saves at the end of a request, when an error cannot change the answer any more.
+    // express-session saves at the end of a request, when an error can no longer change the response.
     afterEach(() => expect(errors.splice(0)).toEqual([]));
 
     afterEach(() => {
@@ -62,7 +62,7 @@ export function describeApps(define: (apps: Apps) => void, on = combinations): v
   });
 }
 
-/** Counts what the store writes to its backend: saved sessions, touches and removals. */
+/** Counts the store's writes to its backend: saves, touches and deletes. */
 export function countWrites(
   store: AbstractStore,
 ): () => { saves: number; touches: number; removals: number } {
@@ -85,7 +85,10 @@ export function conflictsOf(store: AbstractStore): ConflictEvent[] {
 
 export const save = (req: AppRequest) => settled(done => req.session.save(done));
 
-/** A route where `count` requests wait for each other, with the session loaded, and then change what their query says. */
+/**
+ * A route where `count` requests wait for each other with their sessions loaded. Then each makes the changes in its
+ * query.
+ */
 export function setTogether(count: number): Record<string, Handler> {
   const meet = meeting(count);
   return {
@@ -96,12 +99,12 @@ export function setTogether(count: number): Record<string, Handler> {
   };
 }
 
-/** What `count` requests to set-together change: each a key of its own. */
+/** The changes of `count` requests to set-together, each with its own key. */
 export function changesOf(count: number): Record<string, string> {
   return Object.fromEntries(Array.from({ length: count }, (_, index) => [`key${index}`, `${index}`]));
 }
 
-/** A request that loads its session, does `begin`, lets others go first, and then does `end`. */
+/** A request that loads its session and does `begin`. It does `end` after other requests have had their turn. */
 export function slowRequest(end: Handler, begin: Handler = () => {}) {
   const gate = new Gate();
   const slow: Handler = async (...args) => {
@@ -111,7 +114,7 @@ export function slowRequest(end: Handler, begin: Handler = () => {}) {
   };
   return {
     routes: { "POST /slow": slow },
-    /** Sends the request, and does `meanwhile` while it is held; returns its answer. */
+    /** Sends the request, and does `meanwhile` while the request is held. Returns its response. */
     async during(browser: Browser, meanwhile: () => unknown) {
       const answer = browser.send("POST /slow");
       await gate.reached;

@@ -8,18 +8,21 @@ import { Browser } from "./app.js";
 import { createApp } from "./example-app.js";
 
 const PRODUCTS = ["tea", "biscuits", "marmalade", "mug"];
-/** The application takes no more of a product. */
+/** The application's limit on the quantity of a product. */
 const MAX_QUANTITY = 99;
-/** So many are signed in at once. */
+/** The most visitors that are signed in at the same time. */
 const MOST_VISITORS = 40;
 
-/** One who signed in, and what the application has told them. */
+/** A visitor who signed in, and what the application responded. */
 class Visitor {
   readonly name: string;
   readonly browser: Browser;
-  /** What must be in the cart, and what more may be since an answer was an error. */
+  /**
+   * The quantity that must be in the cart (`least`), and the quantity that may be there after a failed request
+   * (`most`).
+   */
   readonly cart = new Map(PRODUCTS.map(product => [product, { least: 0, most: 0 }]));
-  /** Products of which one is on its way into the cart. */
+  /** Products that a request in flight is adding to the cart. */
   readonly busy = new Set<string>();
   state: "here" | "unsure" | "signed out" = "here";
 
@@ -29,21 +32,21 @@ class Visitor {
   }
 }
 
-/** A request that was answered. */
+/** A request with its response. */
 interface Click {
-  /** When its answer came, by `performance.now()`. */
+  /** When its response arrived, by `performance.now()`. */
   at: number;
   ms: number;
   failed: boolean;
 }
 
 /**
- * Visitors of the example application: they sign in, look at pages, put things into their carts, several at once from
- * several tabs, and sign out while other requests of theirs are under way.
+ * Visitors of the example application. They sign in, look at pages, and put items into their carts from several tabs at
+ * the same time. They sign out while other requests of theirs are in flight.
  */
 export class Visitors {
   readonly clicks: Click[] = [];
-  /** What must not happen, whatever fails. */
+  /** Violations of what must hold whatever fails. */
   readonly wrongs: string[] = [];
   readonly #store: AbstractStore;
   readonly #server: Server;
@@ -74,7 +77,7 @@ export class Visitors {
     this.#track(run());
   }
 
-  /** Waits for the last answers. */
+  /** Stops the visitors, and waits for the last responses. */
   async stop(): Promise<void> {
     this.#stopped = true;
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
@@ -82,7 +85,7 @@ export class Visitors {
     this.#server.closeAllConnections();
   }
 
-  /** Looks whether everything that was acknowledged is stored, once the last answer is there. */
+  /** Waits for the last responses, and checks that everything acknowledged is stored. */
   async check(): Promise<void> {
     const sessions = new Map((await this.#store.all()).map(session => [nameOf(session), session]));
     for (const { name, state, cart } of this.#visitors) {
@@ -99,7 +102,7 @@ export class Visitors {
     }
   }
 
-  /** Does something; returns how many requests it takes. */
+  /** Starts a random action. Returns the number of its requests. */
   #act(): number {
     const here = this.#visitors.filter(({ state }) => state === "here");
     const visitor = here[below(here.length, this.#random)];
@@ -125,7 +128,7 @@ export class Visitors {
     return 1;
   }
 
-  /** Sends a request; returns where it leads, or `undefined` if it failed. */
+  /** Sends a request. Returns the path of the redirect, or `undefined` if the request failed. */
   async #send(browser: Browser, call: string, form?: Record<string, string>): Promise<string | undefined> {
     const start = performance.now();
     const response: Response = await browser.attempt(call, form);
@@ -172,7 +175,7 @@ export class Visitors {
     if (location !== undefined && location !== "") this.#expectHere(visitor);
   }
 
-  /** For visitors who were sent to the sign-in page. */
+  /** Called if a visitor was redirected to the sign-in page. */
   #expectHere(visitor: Visitor): void {
     if (visitor.state === "here") this.wrongs.push(`${visitor.name} was taken for signed out`);
   }

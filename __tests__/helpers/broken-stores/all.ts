@@ -8,7 +8,7 @@ import { userFaults } from "./users.js";
 export { MAX_SESSION_BYTES, MapStore } from "../stores/map-store.js";
 export { type Fault, replace } from "./fault.js";
 
-/** For each promise of the suite a store that breaks it. */
+/** For each promise of the suite, a store that breaks it. */
 export const faults: readonly Fault[] = [
   ...sessionFaults,
   ...lifetimeFaults,

@@ -4,7 +4,7 @@ import type { MapStore } from "../stores/map-store.js";
 
 /** One way to break the contract. */
 export interface Fault {
-  /** What a store with this fault does. */
+  /** Describes a store with this fault. */
   does: string;
   /** The topic and the names of the tests that are meant to fail. */
   caughtBy: [topic: string, test: string, ...tests: string[]];
@@ -15,7 +15,7 @@ export interface Fault {
 // biome-ignore lint/suspicious/noExplicitAny: stands for methods of any signature, overloaded ones among them
 type AnyMethod = (...args: any[]) => any;
 
-/** Replaces a method of a store by what `wrap` makes of it. The suite may wrap it again. */
+/** Replaces a method of a store by the result of `wrap`. The suite may wrap it again. */
 export function replace(
   store: MapStore,
   method: keyof MapStore,
@@ -38,7 +38,7 @@ export function replaceRead(
   });
 }
 
-/** Changes the records that a store writes, but for tombstones. */
+/** Changes the records that a store writes, except tombstones. */
 export function replaceWritten(
   store: MapStore,
   change: (record: StoredRecord, current: StoredRecord | undefined) => StoredRecord,
@@ -50,5 +50,5 @@ export function replaceWritten(
   });
 }
 
-/** In tests of months ago and of the future. */
+/** About 31 years, which is more than any test moves its clock. */
 export const YEARS_MS = 1e12;

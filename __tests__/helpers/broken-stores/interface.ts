@@ -1,6 +1,6 @@
 import { type Fault, replace } from "./fault.js";
 
-/** Stores whose methods break what callers are promised: callbacks, arguments, errors. */
+/** Stores whose methods break promises to their callers, about callbacks, arguments and errors. */
 export const interfaceFaults: Fault[] = [
   {
     does: "calls back twice",

@@ -9,7 +9,7 @@ import { type Fault, replace, replaceRead, replaceWritten, YEARS_MS } from "./fa
 
 const CHANGES = "changes of the lifetime";
 
-/** Stores that break what lifetimes and touches are promised. */
+/** Stores that break promises about lifetimes and touches. */
 export const lifetimeFaults: Fault[] = [
   {
     does: "ignores touches",

@@ -17,7 +17,7 @@ const NO_RECORD = "what is no record of this store under a sid is absent, report
 
 const keyed = ["_read", "_write", "_touch", "_remove"] as const;
 
-/** Stores whose primitives break what the base class relies on. */
+/** Stores whose primitives break the promises that the base class relies on. */
 export const recordFaults: Fault[] = [
   {
     does: "leaves no tombstone",

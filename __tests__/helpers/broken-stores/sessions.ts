@@ -7,7 +7,10 @@ const UNTRACKED = "untracked session objects";
 
 const copyOf = (session: SessionData) => ({ ...session, cookie: { ...session.cookie } });
 
-/** Stores that break what sessions are promised: finality, merging, copies. */
+/**
+ * Stores that break promises about sessions: that destroying is final, that changes are merged, and that copies are
+ * safe.
+ */
 export const sessionFaults: Fault[] = [
   {
     does: "brings back what was destroyed",

@@ -8,7 +8,7 @@ const FIND = "findByUser and reindex";
 const END = "ending and changing the sessions of users";
 const LIMIT = "maxSessionsPerUser";
 
-/** Stores whose lists of users break what the base class relies on. */
+/** Stores whose lists of users break the promises that the base class relies on. */
 export const userFaults: Fault[] = [
   {
     does: "adds no entry",

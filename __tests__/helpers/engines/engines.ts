@@ -19,12 +19,12 @@ export function chromiumPath(): string {
   return endpoint("CHROMIUM_PATH");
 }
 
-/** The endpoints of the etcd all tests share. */
+/** The endpoints of the etcd that all tests share. */
 export function etcdEndpoints(): string[] {
   return endpoint("ETCD_ENDPOINTS").split(",");
 }
 
-/** A client of the etcd all tests share; close it when done. */
+/** A client of the etcd that all tests share. The caller closes it. */
 export function etcdClient(): Etcd3 {
   return new Etcd3({ hosts: etcdEndpoints() });
 }
@@ -37,17 +37,17 @@ function dynamodb(variable: string): DynamoDBClient {
   });
 }
 
-/** A client of the DynamoDB Local all tests share; destroy it when done. */
+/** A client of the DynamoDB Local that all tests share. The caller destroys it. */
 export function dynamodbClient(): DynamoDBClient {
   return dynamodb("DYNAMODB_ENDPOINT");
 }
 
-/** A client of the dynalite all tests share; destroy it when done. */
+/** A client of the dynalite that all tests share. The caller destroys it. */
 export function dynaliteClient(): DynamoDBClient {
   return dynamodb("DYNALITE_ENDPOINT");
 }
 
-/** Ports that are free now, as scripts/engines.mjs chooses them. */
+/** Returns ports that are free now, chosen as in scripts/engines.mjs. */
 export async function freePorts(count: number): Promise<number[]> {
   const code = `
     import { freePort } from ${JSON.stringify(script)};
@@ -69,15 +69,15 @@ interface EtcdOptions {
 
 export interface OwnEtcd {
   endpoint: string;
-  /** Of etcd itself, for `process.kill(pid, "SIGSTOP")` and the like. */
+  /** The id of the etcd process itself, for `process.kill(pid, "SIGSTOP")` and other signals. */
   pid: number;
   stop(): Promise<void>;
 }
 
 /**
- * An etcd of the test's own, to stop, freeze or kill: `startEtcd` of scripts/engines.mjs, with its options. A
- * test can't import an ES module and gets no "exit" event, so a process in between starts the etcd, and stops
- * it as soon as its stdin closes, however this process ends.
+ * A separate etcd that a test may stop, freeze or kill. The options are those of `startEtcd` in scripts/engines.mjs. A
+ * test cannot import an ES module and gets no "exit" event, so a process in between starts the etcd. That process stops
+ * etcd when its stdin closes, however the test ends.
  */
 export async function startEtcd(options: EtcdOptions = {}): Promise<OwnEtcd> {
   const code = `

@@ -11,7 +11,7 @@ interface Member {
   name: string;
   clientPort: number;
   peerPort: number;
-  /** `undefined` while it is down. */
+  /** `undefined` while the member is down. */
   etcd: OwnEtcd | undefined;
 }
 
@@ -42,7 +42,7 @@ export class EtcdCluster {
     return this.#members.map(({ clientPort }) => `http://127.0.0.1:${clientPort}`);
   }
 
-  /** Which member leads, by its index. */
+  /** Returns the index of the leader. */
   async leader(): Promise<number> {
     for (;;) {
       for (const [index, endpoint] of this.endpoints.entries()) {
@@ -53,7 +53,7 @@ export class EtcdCluster {
     }
   }
 
-  /** Waits until the cluster has a leader, whom all members that run obey. */
+  /** Waits until the cluster has a leader that all running members follow. */
   async healthy(): Promise<void> {
     const running = this.endpoints.filter((_, index) => this.#members[index]?.etcd !== undefined);
     const isHealthy = async (endpoint: string) => {
@@ -65,7 +65,7 @@ export class EtcdCluster {
     }
   }
 
-  /** Ends a member as a crash would. */
+  /** Ends a member like a crash. */
   async kill(index: number): Promise<void> {
     const member = this.#members[index] as Member;
     this.#signal(index, "SIGKILL");
@@ -78,7 +78,7 @@ export class EtcdCluster {
     await Promise.all(this.#members.map((_, index) => this.kill(index)));
   }
 
-  /** Starts a member again, with the data it has. */
+  /** Starts a member again, with its data. */
   async start(index: number): Promise<void> {
     const member = this.#members[index] as Member;
     const { name, clientPort, peerPort } = member;
@@ -98,7 +98,7 @@ export class EtcdCluster {
     await Promise.all(this.#members.map((_, index) => this.start(index)));
   }
 
-  /** Cuts a member off for some time, until it is thawed: its connections stay open, but nothing comes from it. */
+  /** Cuts a member off for some time. Its connections stay open, but it sends nothing until it is thawed. */
   async freeze(index: number, ms: number): Promise<void> {
     this.#signal(index, "SIGSTOP");
     await sleep(ms);
@@ -119,7 +119,7 @@ export class EtcdCluster {
   }
 }
 
-/** The answer of etcd's gateway for JSON, if there is one. */
+/** The response of etcd's gateway for JSON, if there is one. */
 async function post(url: string) {
   try {
     const signal = AbortSignal.timeout(HEALTH_TIMEOUT_MS);

@@ -1,5 +1,5 @@
-// require() of an ES module is fine with Node, unless it awaits at its top level, and is what jest's transform
-// makes of an import anyway. Written as an import, TypeScript would ask for the types of a JavaScript file.
+// Node.js can require() an ES module unless it awaits at its top level, and jest's transform makes a require() of every
+// import. With an import, TypeScript would require the types of a JavaScript file.
 const {
   findChromium,
   startEtcd,
@@ -10,9 +10,9 @@ const {
   stopAll,
 } = require("../../../scripts/engines.mjs");
 
-/** Starts the engines all tests share, except those that the environment says run already. */
+/** Starts the engines that all tests share, except those that the environment names as already running. */
 export default async function startEngines(): Promise<void> {
-  // The AWS SDK warns in each process that it will support Node.js 20 no longer. This package does.
+  // The AWS SDK warns in each process that it will drop support for Node.js 20, which this package keeps.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
   const engines = [
     ["ETCD_ENDPOINTS", startEtcd],

@@ -4,7 +4,10 @@ import type { AddressInfo } from "node:net";
 import { FaultProxy } from "./fault-proxy.js";
 
 const READS = /^(Get|BatchGet|TransactGet|Query|Scan|Describe|List)/;
-/** Below the time after which engines close an idle connection, which would fail the next request on it. */
+/**
+ * Shorter than the time after which engines close an idle connection. The next request on a closed connection would
+ * fail.
+ */
 const IDLE_MS = 1000;
 
 interface Answer {
@@ -13,7 +16,7 @@ interface Answer {
   body: Buffer;
 }
 
-/** Stands before dynalite or DynamoDB Local. */
+/** A proxy in front of dynalite or DynamoDB Local. */
 export class DynamoDBProxy extends FaultProxy {
   readonly #agent = new Agent({ keepAlive: true, timeout: IDLE_MS });
   readonly #server = createServer();
@@ -21,7 +24,7 @@ export class DynamoDBProxy extends FaultProxy {
   override async start(target: string): Promise<string> {
     this.#server.on("request", async (inbound, response: ServerResponse) => {
       const body = await bodyOf(inbound).catch(() => undefined);
-      // The client has gone before all of its request came.
+      // The client closed the connection before its request was complete.
       if (body === undefined) return;
       const name = String(inbound.headers["x-amz-target"]).split(".")[1] ?? "";
       await this.handle(
@@ -68,7 +71,7 @@ async function bodyOf(message: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Without the headers that belong to one connection. */
+/** Removes the headers that apply to one connection. */
 function endToEnd(headers: IncomingHttpHeaders): IncomingHttpHeaders {
   const { connection, "keep-alive": keepAlive, "transfer-encoding": encoding, ...rest } = headers;
   return rest;

@@ -19,11 +19,13 @@ const definitions = loadSync(proto, { keepCase: true });
 const services = ["KV", "Lease"].map(name => definitions[`etcdserverpb.${name}`] as ServiceDefinition);
 
 const READS = new Set(["Range", "LeaseTimeToLive", "LeaseLeases"]);
-/** etcd's own limits have to show, not gRPC's. */
+/** Removes gRPC's limits, so that tests see those of etcd. */
 const NO_LIMITS = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 };
 const asIs = (bytes: Buffer) => bytes;
 
-/** Stands before one member of etcd. Calls stay apart although HTTP/2 carries all on one connection. */
+/**
+ * A proxy in front of one member of etcd. Calls stay separate although HTTP/2 carries all of them on one connection.
+ */
 export class EtcdProxy extends FaultProxy {
   readonly #server = new Server(NO_LIMITS);
   #client: Client | undefined;
@@ -42,7 +44,7 @@ export class EtcdProxy extends FaultProxy {
     this.#client?.close();
   }
 
-  /** Serves the calls without streams. */
+  /** Serves the unary calls of a service. */
   #serve(service: ServiceDefinition, client: Client): void {
     const unary = Object.entries(service).filter(([, method]) => !method.responseStream);
     const codec = {
@@ -62,7 +64,7 @@ export class EtcdProxy extends FaultProxy {
         void this.handle(
           { kind: onlyReads ? "read" : "write", name, body },
           {
-            // The deadline is the client's affair: a request that is on its way stays on its way.
+            // The deadline applies only to the client. A request in flight stays in flight.
             deliver: () =>
               new Promise(resolve => {
                 client.makeUnaryRequest(path, asIs, asIs, body, token, (error, value) => {

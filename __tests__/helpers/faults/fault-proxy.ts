@@ -4,43 +4,43 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** A request of a client, as a policy sees it. */
 export interface Call {
   kind: "read" | "write";
-  /** The operation: "PutItem", "Txn", "EVALSHA". */
+  /** The name of the operation: "PutItem", "Txn", "EVALSHA". */
   name: string;
-  /** The request as sent. It contains the key: `call.body.includes(key)`. */
+  /** The request as sent. Its key is part of the body: `call.body.includes(key)`. */
   body: Buffer;
-  /** Counts the calls of this proxy from 0. */
+  /** The number of this call, counted from 0 for each proxy. */
   index: number;
 }
 
 /**
  * What happens to a call:
- * - "forward": delivered and answered.
+ * - "forward": delivered, and the client gets the response.
  * - "hold": kept until `release()`. The client gets no response, then or later.
  * - "hold-reset": kept until `release()`. For the client the connection breaks.
- * - "drop-response": delivered at once. The client gets no response.
- * - "repeat": delivered and answered, and delivered a second time by `release()`.
- * - "delay": delivered after a later call was answered, at the latest after `delayMs`, then answered.
+ * - "drop-response": delivered immediately. The client gets no response.
+ * - "repeat": delivered, the client gets the response, and `release()` delivers it again.
+ * - "delay": delivered after the response of a later call, at the latest after `delayMs`. The client gets the response.
  */
 export type Fault = "forward" | "hold" | "hold-reset" | "drop-response" | "repeat" | "delay";
 
 export type Policy = (call: Call) => Fault;
 
 export interface FaultProxyOptions {
-  /** What a client notices of a dropped response: an error of the connection, or nothing until it times out. */
+  /** How the client notices a dropped response: by an error of the connection, or by its own timeout. */
   lostResponse?: "reset" | "hang";
   delayMs?: number;
 }
 
 /** One request in the terms of a protocol. */
 export interface Exchange<Response = unknown> {
-  /** Sends the request to the backend. May be called again, also after the client has gone. */
+  /** Sends the request to the backend. May be called again, even if the client has closed the connection. */
   deliver(): Promise<Response>;
   respond(response: Response): void;
-  /** Fails the request as a broken connection does. */
+  /** Fails the request like a broken connection. */
   reset(): void;
 }
 
-/** Stands between a client and a backend, and lets a test decide what happens to each request. */
+/** A proxy between a client and a backend that lets a test decide what happens to each request. */
 export abstract class FaultProxy {
   readonly counts: Record<Fault, number> = {
     forward: 0,
@@ -69,7 +69,7 @@ export abstract class FaultProxy {
   /** Closes all connections. Held requests are never delivered. */
   abstract close(): Promise<void>;
 
-  /** Sets the policy for calls from now on. Without one all are forwarded. */
+  /** Sets the policy for the calls from now on. Without a policy, all calls are forwarded. */
   intercept(policy: Policy = () => "forward"): void {
     this.#policy = policy;
   }
@@ -86,12 +86,12 @@ export abstract class FaultProxy {
     }
   }
 
-  /** Waits until no request is on its way to the backend. Held requests do not count. */
+  /** Waits until no request to the backend is in flight. Held requests do not count. */
   async drained(): Promise<void> {
     while (this.#deliveries > 0) await once(this.#events, "delivered");
   }
 
-  /** Resolves when the client got what the policy left it. Never rejects. */
+  /** Resolves when the client has everything that the policy allows. Never rejects. */
   protected async handle(request: Omit<Call, "index">, exchange: Exchange): Promise<void> {
     const call = { ...request, index: this.#calls++ };
     const fault = this.#policy(call);
@@ -117,7 +117,7 @@ export abstract class FaultProxy {
     }
   }
 
-  /** By default the connection of a held request stays open. */
+  /** Called for each held request. By default, the client's connection stays open. */
   protected onHold(_exchange: Exchange): void {}
 
   async #deliver(exchange: Exchange, turn?: Promise<void>): Promise<unknown> {

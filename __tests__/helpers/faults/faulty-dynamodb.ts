@@ -6,7 +6,7 @@ import { below } from "../random.js";
 
 const EXCEPTION = "com.amazonaws.dynamodb.v20120810#";
 
-/** A request, as it came from the client. */
+/** A request as the client sent it. */
 interface Inbound {
   operation: string;
   headers: IncomingHttpHeaders;
@@ -18,7 +18,7 @@ interface Answer {
   body: string;
 }
 
-/** What can happen to a request. */
+/** The faults that a request can have. */
 const faults = {
   async throughputExceeded(_proxy: FaultyDynamoDB, _inbound: Inbound, response: ServerResponse) {
     refuse(response, 400, "ProvisionedThroughputExceededException");
@@ -53,7 +53,7 @@ const faults = {
     await sleep(proxy.delayMs);
     send(response, await proxy.forward(inbound));
   },
-  /** DynamoDB does a part of a batch, and leaves the rest to be asked for again. */
+  /** DynamoDB processes only a part of a batch, and the client has to send the rest again. */
   async partlyUnprocessed(proxy: FaultyDynamoDB, inbound: Inbound, response: ServerResponse) {
     send(response, await proxy.forwardPart(inbound));
   },
@@ -62,13 +62,13 @@ const faults = {
 export type FaultName = keyof typeof faults;
 export const faultNames = Object.keys(faults) as FaultName[];
 
-/** Stands between a client and an engine, and lets some requests fail. */
+/** A proxy between a client and an engine that makes some requests fail. */
 export class FaultyDynamoDB {
-  /** The share of requests that something happens to. */
+  /** The share of requests that have a fault. */
   rate = 0;
-  /** How many of each fault there were. */
+  /** The number of requests for each fault. */
   readonly injected = Object.fromEntries(faultNames.map(name => [name, 0])) as Record<FaultName, number>;
-  /** By how much what is late is late. */
+  /** The delay of late requests and responses. */
   readonly delayMs: number;
   readonly #engine: URL;
   readonly #random: () => number;
@@ -96,7 +96,7 @@ export class FaultyDynamoDB {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Waits until nothing is on its way to the engine any more, however late. */
+  /** Waits until no request to the engine is in flight, however late. */
   async drained(): Promise<void> {
     while (this.#underWay > 0) await sleep(10);
   }
@@ -129,7 +129,7 @@ export class FaultyDynamoDB {
     const count = below(items.length, this.#random);
     const part = (some: unknown[]) => ({ [table]: isRead ? { ...all, Keys: some } : some });
     const left = { [isRead ? "UnprocessedKeys" : "UnprocessedItems"]: part(items.slice(count)) };
-    // An empty batch is refused.
+    // DynamoDB rejects an empty batch.
     if (count === 0) return { status: 200, body: JSON.stringify({ Responses: {}, ...left }) };
     const answer = await this.forward({
       ...inbound,
@@ -146,7 +146,7 @@ export class FaultyDynamoDB {
       this.injected[name] += 1;
       await faults[name](this, inbound, response);
     } catch {
-      // The engine has closed a connection that was about to be used again.
+      // The engine has closed a connection that was about to be reused.
       response.destroy();
     } finally {
       this.#underWay -= 1;
@@ -155,7 +155,7 @@ export class FaultyDynamoDB {
 
   #fault(operation: string): FaultName | undefined {
     if (this.#random() >= this.rate) return undefined;
-    // Batches are few, since they have what waits at the same moment.
+    // Batches get more faults because there are few. Each contains all operations that wait at the same moment.
     if (operation.startsWith("Batch") && this.#random() < 0.7) return "partlyUnprocessed";
     const others = faultNames.filter(name => name !== "partlyUnprocessed");
     return others[below(others.length, this.#random)];

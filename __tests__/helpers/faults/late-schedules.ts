@@ -9,9 +9,9 @@ import { injectRandomFaults } from "./random-faults.js";
 import { ATTEMPT_MS, PROCESSES, readSession, ScheduledProcess, SIDS } from "./scheduled-process.js";
 
 /*
- * Random schedules: three processes, each with a client, a proxy and a clock of its own, work on a few sessions while
- * their requests are held, repeated, delayed and lost. A seed repeats what each process does and what happens to its
- * requests, though not how the processes interleave.
+ * Random schedules: three processes work on a few sessions while their requests are held, repeated, delayed and lost.
+ * Each process has its own client, proxy and clock. A seed repeats the actions of each process and the fates of its
+ * requests, but not how the processes interleave.
  */
 
 const MAX_SKEW_MS = 30_000;
@@ -30,14 +30,14 @@ const FAULTS = {
 
 export interface Schedules {
   count: number;
-  /** The seed of the first; the others count up from it. */
+  /** The seed of the first schedule. The others count up from it. */
   seed: number;
   flaw?: Flaw;
-  /** How many run at the same time. Most of them wait. */
+  /** How many schedules run at the same time. Most of them wait. */
   lanes?: number;
 }
 
-/** Of the environment variable LATE_SEED, to repeat a schedule that failed, or else random. */
+/** The seed in the environment variable LATE_SEED, to repeat a failed schedule, or else a random seed. */
 export function firstSeed(): number {
   return Number(process.env.LATE_SEED ?? below(2 ** 31, Math.random));
 }
@@ -45,7 +45,7 @@ export function firstSeed(): number {
 /** What happened to the requests of all schedules. */
 export type FaultCounts = FaultProxy["counts"];
 
-/** Runs random schedules; rejects with the seed and the history of the first that breaks the contract. */
+/** Runs random schedules. Rejects with the seed and the history of the first schedule that breaks the contract. */
 export async function runSchedules(
   { open }: ProxiedBackend,
   { count, seed, flaw, lanes = 6 }: Schedules,
@@ -111,7 +111,7 @@ async function runSchedule(links: ProxyLink[], seed: number, flaw: Flaw | undefi
     if (failed) throw failed.reason;
     for (const proxy of proxies) proxy.intercept();
     await readAll(observer.store, histories);
-    // Whatever is late arrives, in any order among the processes.
+    // All late requests arrive now, in any order among the processes.
     while (proxies.some(({ held }) => held.length > 0)) {
       await proxies[below(PROCESSES, random)]?.release(1);
     }

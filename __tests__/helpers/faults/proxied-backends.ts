@@ -13,17 +13,17 @@ import { EtcdProxy } from "./etcd-proxy.js";
 import type { FaultProxy, FaultProxyOptions } from "./fault-proxy.js";
 import { RedisProxy } from "./redis-proxy.js";
 
-/** What a broken store does, to show that a test can fail. */
+/** The fault of a broken store, which shows that a test can fail. */
 export type Flaw =
-  /** A destroyed session leaves no tombstone. */
+  /** Destroying a session leaves no tombstone. */
   | "deletes"
-  /** A write that expects that nothing is stored has no condition. */
+  /** A write that expects no record has no condition. */
   | "overwrites";
 
 /** A backend whose stores reach it through proxies, one for each process. */
 export interface ProxiedBackend {
   readonly name: string;
-  /** Whether the client sends a request again if it has no response. */
+  /** Whether the client sends a request again if it gets no response. */
   readonly repeats: boolean;
   open(): Promise<OpenProxiedBackend>;
 }
@@ -35,11 +35,11 @@ export interface OpenProxiedBackend {
 }
 
 interface LinkOptions extends FaultProxyOptions {
-  /** How long the client waits for a response before it sends a request again, if it can be told. */
+  /** How long the client waits for a response before it sends a request again, if the client has such a setting. */
   attemptMs?: number;
 }
 
-/** The way of one process to the backend. */
+/** The connection of one process to the backend. */
 export interface ProxyLink {
   readonly proxy: FaultProxy;
   connect(): Promise<Connection>;
@@ -115,7 +115,7 @@ const etcd: ProxiedBackend = {
         proxy,
         close: () => proxy.close(),
         async connect() {
-          // etcd3's circuit breaker would reject all calls for five seconds after a few that failed.
+          // Otherwise etcd3's circuit breaker would reject all calls for five seconds after a few failures.
           const client = new Etcd3({ hosts, faultHandling: { host: () => noop } });
           return {
             createStore: (options, flaw) => {

@@ -2,7 +2,7 @@ import type { AbstractStore, StoreOptions } from "../../../lib/index.js";
 import type { FaultProxy } from "./fault-proxy.js";
 import type { Connection, Flaw, ProxyLink } from "./proxied-backends.js";
 
-/** A process with a client, a store and a network of its own. */
+/** A simulated process with its own client, store and network. */
 export class ProxiedProcess {
   static readonly crashMessage = "The process crashed";
 
@@ -11,7 +11,7 @@ export class ProxiedProcess {
   readonly #flaw: Flaw | undefined;
   #connection: Connection;
   #abort = new AbortController();
-  /** The conflicts that the store reported, since the process was started. */
+  /** The conflicts that the store has reported since the process was started. */
   readonly conflicts: { reason: string }[] = [];
   store: AbstractStore;
 
@@ -31,19 +31,19 @@ export class ProxiedProcess {
     return this.#link.proxy;
   }
 
-  /** For each call: a crash ends the calls in flight. */
+  /** The options of each call, so that a crash ends the calls in flight. */
   get callOptions(): { signal: AbortSignal } {
     return { signal: this.#abort.signal };
   }
 
-  /** What the process has sent may still arrive. Nothing else is sent. */
+  /** Crashes the process. Requests in flight may still arrive, but nothing else is sent. */
   crash(): void {
     if (this.#abort.signal.aborted) return;
     this.#abort.abort(new Error(ProxiedProcess.crashMessage));
     this.#connection.close();
   }
 
-  /** Crashes it, if it has not crashed yet, and starts it again with nothing in its memory. */
+  /** Crashes the process, if it has not crashed yet, and starts it again with an empty memory. */
   async restart(): Promise<void> {
     this.crash();
     await this.store.close();

@@ -1,7 +1,7 @@
 import type { Call, Fault, FaultProxy } from "./fault-proxy.js";
 
 export interface RandomFaults extends Partial<Record<Exclude<Fault, "forward">, number>> {
-  /** The probability that a call first lets one held request go. */
+  /** The probability that a call first releases one held request. */
   release?: number;
   /** The calls that may fail: all by default. */
   only?: (call: Call) => boolean;

@@ -2,13 +2,13 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type Exchange, FaultProxy } from "./fault-proxy.js";
 
-/** Commands about the connection, which no policy sees. */
+/** Commands for the connection, which are always forwarded. */
 const CONNECTION = new Set(["AUTH", "CLIENT", "HELLO", "INFO", "PING", "QUIT", "READONLY", "SELECT"]);
 const READS = /^(GET|MGET|HGET|HGETALL|HMGET|SCAN|EXISTS|TTL|PTTL|DBSIZE|KEYS|SMEMBERS|EVAL_RO|EVALSHA_RO)$/;
 
 /**
- * Stands before Redis, for commands outside MULTI and subscriptions. Responses keep the order of the commands, as the
- * protocol demands, so a command without a response ends or stalls its connection, as `lostResponse` says.
+ * A proxy in front of Redis, for commands outside MULTI and subscriptions. The protocol requires responses in the order
+ * of the commands. Therefore a command without a response ends or stalls its connection, as `lostResponse` says.
  */
 export class RedisProxy extends FaultProxy {
   readonly #sockets = new Set<Socket>();
@@ -32,7 +32,8 @@ export class RedisProxy extends FaultProxy {
         const exchange: Exchange<Buffer> = {
           deliver: () => (upstream.isOpen ? upstream : open().end()).send(body),
           respond,
-          // Not `resetAndDestroy`: Node 20 then sometimes never exits, as it waits for a write that was cut off.
+          // Not `resetAndDestroy`, because Node.js 20 then sometimes never exits, and waits for a write that was cut
+          // off.
           reset: () => client.destroy(),
         };
         if (CONNECTION.has(name)) void exchange.deliver().then(respond, exchange.reset);
@@ -62,7 +63,7 @@ export class RedisProxy extends FaultProxy {
   }
 }
 
-/** A connection to Redis that ends when it is no longer needed and all responses have come. */
+/** A connection to Redis that ends when it is no longer needed and all responses have arrived. */
 class Upstream {
   isOpen = true;
   readonly #socket: Socket;
@@ -101,7 +102,7 @@ class Upstream {
   }
 }
 
-/** Calls back with each whole value of the protocol (RESP 2 or 3) that arrives, a command or a response. */
+/** Calls back with each complete value of the protocol (RESP 2 or 3) that arrives, whether command or response. */
 function eachValue(socket: Socket, onValue: (value: Buffer) => void): void {
   let buffer = Buffer.alloc(0);
   socket.on("data", chunk => {
@@ -113,7 +114,7 @@ function eachValue(socket: Socket, onValue: (value: Buffer) => void): void {
   });
 }
 
-/** Where the value that begins at `start` ends. `undefined` if it is incomplete. */
+/** Returns where the value that begins at `start` ends, or `undefined` if the value is incomplete. */
 function endOf(buffer: Buffer, start: number): number | undefined {
   const line = buffer.indexOf("\r\n", start);
   if (line < 0) return undefined;
@@ -129,7 +130,7 @@ function endOf(buffer: Buffer, start: number): number | undefined {
   return end;
 }
 
-/** The first word of a command, which is an array of strings. */
+/** Returns the first word of a command, which is an array of strings. */
 function nameOf(command: Buffer): string {
   return (command.toString("latin1", 0, 64).split("\r\n")[2] ?? "").toUpperCase();
 }

@@ -29,7 +29,7 @@ const steps = [
   ...(["touch", "touch", "read", "destroy", "destroy", "end", "crash"] as const),
 ];
 
-/** What is stored. Rejects if it cannot be read. */
+/** Reads the stored session. Rejects if it cannot be read. */
 export async function readSession(store: AbstractStore, history: History): Promise<TestSession | null> {
   let session: TestSession | null = null;
   await history.note(async () => {
@@ -40,13 +40,13 @@ export async function readSession(store: AbstractStore, history: History): Promi
   return session;
 }
 
-/** What one process does, one thing after the other, and what it was told. */
+/** The sequential actions of one process, and the responses to them. */
 export class ScheduledProcess {
   readonly #name: string;
   readonly #index: number;
   readonly #process: ProxiedProcess;
   readonly #random: () => number;
-  /** The sessions whose last creation failed, and may still take place. */
+  /** The sessions whose last creation failed, but may still take place. */
   readonly #mayAppear = new Set<History>();
   #count = 0;
 
@@ -77,7 +77,9 @@ export class ScheduledProcess {
     }
   }
 
-  /** One process creates: two creations of one sid at once would be one session with two lives. */
+  /**
+   * Only one process creates a session, because two parallel creations of one sid would be one session with two lives.
+   */
   #creates(sidIndex: number): boolean {
     return sidIndex % PROCESSES === this.#index;
   }
@@ -88,7 +90,7 @@ export class ScheduledProcess {
     await this.#create(history, this.#random() < 0.3);
   }
 
-  /** As a request does or, with plain data, as an administrator's script does. */
+  /** Creates a session, like a request or, with plain data, like an administrator's script. */
   async #create(history: History, isRequest: boolean): Promise<void> {
     const life = `${history.sid}.${this.#name}.${this.#next()}`;
     const keys = [SHARED, ...Array.from({ length: PROCESSES }, (_, index) => `p${index}`)];
@@ -107,7 +109,7 @@ export class ScheduledProcess {
     return this.#attempt(history, { kind: "destroy" }, options => this.#store.destroy(history.sid, options));
   }
 
-  /** `undefined` if the read failed, so that it is unknown whether there is a session. */
+  /** Returns `undefined` if the read failed, because it is then unknown whether there is a session. */
   async #load(history: History): Promise<RequestSession | null | undefined> {
     const data = await readSession(this.#store, history).catch(expectFailure);
     return data && requestSession(this.#store, history.sid, data);
@@ -130,7 +132,7 @@ export class ScheduledProcess {
     }
   }
 
-  /** Saves once or twice, and sometimes repeats a save that failed. */
+  /** Saves once or twice, and sometimes repeats a failed save. */
   async #change(history: History, session: RequestSession): Promise<void> {
     let known = fieldsOf(session);
     for (let saves = below(2, this.#random); saves >= 0; saves--) {
@@ -140,7 +142,7 @@ export class ScheduledProcess {
       for (const key of keys) session[key] = value;
       const { store } = this.#process;
       let ending = await this.#save(history, session, writes);
-      // A crash loses what the process knew of the session.
+      // A crash loses everything that the process had in memory about the session.
       if (this.#process.store !== store) return;
       const isRepeated = ending === "failed" && this.#random() < 0.5;
       if (isRepeated) ending = await this.#save(history, session, writes);
@@ -155,7 +157,7 @@ export class ScheduledProcess {
     return this.#attempt(history, action, options => this.#store.set(history.sid, session, options));
   }
 
-  /** Notes a call and how it ended. The process may crash during it, and then is started again. */
+  /** Records a call and how it ended. If the process crashes during the call, it is started again. */
   async #attempt(
     history: History,
     action: Action,
@@ -177,12 +179,12 @@ export class ScheduledProcess {
         this.#process.crash();
       }
       await called;
-      // Events come on a later tick.
+      // Events are emitted on a later tick.
       await turn();
       if (conflicts.slice(seen).some(({ reason }) => reason === "gone")) ending = "gone";
       const grown = (...faults: (keyof FaultProxy["counts"])[]) =>
         faults.some(each => proxy.counts[each] > before[each]);
-      // A busy machine may let an attempt time out that no fault has met.
+      // On a busy machine, an attempt may time out without any fault.
       const isSlow = performance.now() - calledAt >= ATTEMPT_MS;
       const isRepeated = isSlow || grown("hold", "hold-reset", "repeat", "delay");
       return { action, ending, isRepeated, isFaulty: isRepeated || grown("drop-response") };

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
-/** Sees for how long this process does nothing of what is due, as on a machine that others keep busy. */
+/** Measures how late this process does its due work, such as on a machine that other programs keep busy. */
 export class EventLoop {
   readonly #histogram = monitorEventLoopDelay({ resolution: 10 });
 
@@ -8,7 +8,7 @@ export class EventLoop {
     this.#histogram.enable();
   }
 
-  /** The longest time since the beginning: so much later than asked for may anything come. */
+  /** The longest delay since the beginning. Everything that a test waits for may be this much later. */
   get heldUpMs(): number {
     return this.#histogram.max / 1e6;
   }

@@ -3,8 +3,8 @@ import { BSON } from "mongodb";
 type Document = Record<string, unknown>;
 
 /**
- * A stand-in for a MongoClient, and NOT MongoDB: what connect-mongo sends is kept as BSON in a Map. It understands the
- * calls and the queries of connect-mongo 6 alone. What a real server does with them is not tested.
+ * A stand-in for a MongoClient, and NOT MongoDB. It keeps everything that connect-mongo sends as BSON in a Map, and
+ * supports only the calls and the queries of connect-mongo 6. How a real server handles them is not tested.
  */
 export class FakeMongoClient {
   readonly #collections = new Map<string, FakeCollection>();
@@ -44,7 +44,7 @@ class FakeCollection {
     return found !== undefined && isLive(found) ? found : null;
   }
 
-  /** All documents: MongoDB, too, keeps those that have ended for up to a minute. */
+  /** Returns all documents, because MongoDB also keeps ended ones for up to a minute. */
   async *find(): AsyncGenerator<Document> {
     for (const id of [...this.#documents.keys()]) {
       const found = this.#get(id);

@@ -3,18 +3,18 @@ import { Browser } from "../apps/app.js";
 import { below } from "../random.js";
 import type { RollingSite } from "./rolling-site.js";
 
-/** Somebody with a browser. */
+/** A member of the site, with a browser. */
 interface Member {
   readonly name: string;
   browser: Browser;
   /** The keys whose change was acknowledged since the last sign-in. */
   keys: Set<string>;
-  /** Requests that have no answer yet. */
+  /** The number of requests in flight. */
   requests: number;
   isSigningOut: boolean;
 }
 
-/** A cookie that was signed out. */
+/** A member after a sign-out, with the old cookie. */
 interface Former {
   readonly browser: Browser;
   readonly name: string;
@@ -23,8 +23,8 @@ interface Former {
 const SLOW_MS = 600;
 
 /**
- * Members of a site whose processes are replaced meanwhile. They look at their page, make changes, some of them slow, and
- * sign out while slow requests are in flight. Notes what must not happen in {@link wrongs}.
+ * Members of a site whose processes are replaced in the meantime. They look at their page, make changes, some of them
+ * slow, and sign out while slow requests are in flight. Records every violation in {@link wrongs}.
  */
 export class Members {
   readonly wrongs: string[] = [];
@@ -53,7 +53,7 @@ export class Members {
     await Promise.all(this.#members.map(member => this.#signIn(member)));
   }
 
-  /** Sends so many requests a second until {@link stop}. */
+  /** Sends `perSecond` requests per second until {@link stop}. */
   async run(perSecond: number): Promise<void> {
     const start = performance.now();
     for (let sent = 0; !this.#isStopped; ) {
@@ -67,14 +67,14 @@ export class Members {
     while (this.#inFlight.size > 0) await Promise.all(this.#inFlight);
   }
 
-  /** Begins a slow change of each of some members at a process that is about to be replaced. */
+  /** Begins a slow change for each of some members, at a process that is about to be replaced. */
   beginSlowChanges(count: number, address: string): void {
     for (const member of this.#members.filter(each => each.requests === 0).slice(0, count)) {
       this.#track(this.#change(member, SLOW_MS, address));
     }
   }
 
-  /** Each member looks at their page, and every cookie that was signed out is tried. */
+  /** Looks at each member's page, and tries every cookie that was signed out. */
   async visitAll(): Promise<void> {
     while (this.#inFlight.size > 0) await Promise.all(this.#inFlight);
     for (const address of this.#site.addresses) {
@@ -92,7 +92,7 @@ export class Members {
     return this.#site.stages.every(stage => stage === "to-first" || stage === "to");
   }
 
-  /** Returns the number of requests. */
+  /** Starts a random action. Returns the number of its requests. */
   #act(): number {
     const dice = this.#random();
     if (dice < 0.1 && this.#former.length > 0) {
@@ -122,7 +122,7 @@ export class Members {
     const fields = await this.#fields(browser, address);
     member.requests -= 1;
     this.did.visits += 1;
-    // Signed out meanwhile, and in again.
+    // The member has signed out and in again during the visit.
     if (member.browser !== browser || member.isSigningOut || fields === undefined) return;
     if (fields.user !== name) this.wrongs.push(`${name} is signed out (${stages})`);
     else

@@ -1,6 +1,6 @@
-// An application in a process of its own whose sessions move from one store to another. The argument says, as JSON, which
-// stores and which stage. It tells its port when it listens. On the message "copyBack" it runs that and answers; on
-// "drain" it ends when its last request is answered.
+// An application in its own process whose sessions move from one store to another. Its argument is JSON with the stores
+// and the stage. It reports its port when it listens. On the message "copyBack" it copies back and responds, and on
+// "drain" it ends after the response to its last request.
 
 const { setTimeout: sleep } = require("node:timers/promises");
 const { createClient } = require("@redis/client");
@@ -54,7 +54,7 @@ app.post("/sign-out", (req, res, next) =>
 );
 app.post("/set", async (req, res) => {
   await sleep(Number(req.query.ms));
-  // A request that was overtaken by a sign-out has an empty session in the browser's place, which nobody saves.
+  // If a sign-out overtook the request, then its session is empty. Without a change, the session is not saved.
   if (req.session.user !== undefined) req.session[req.query.key] = true;
   res.json(null);
 });
@@ -67,7 +67,7 @@ const server = app.listen(0, "127.0.0.1", () => process.send({ port: server.addr
 process.on("message", async message => {
   if (message === "drain") return server.close(() => process.exit());
   for await (const _count of store.copyBack()) {
-    // Every session.
+    // The range covers every session.
   }
   process.send("copied back");
 });

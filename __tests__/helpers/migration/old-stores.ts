@@ -23,12 +23,12 @@ import {
 import { dynaliteClient } from "../engines/engines.js";
 import { FakeMongoClient } from "./fake-mongo.js";
 
-/** A session store of somebody else, which several migrating stores read and write. */
+/** A session store of another package, which several migrating stores read and write. */
 export interface OldStoreKind {
   readonly name: string;
-  /** Whether a touch leaves the saved session as it was, with the cookie of the last save. */
+  /** Whether a touch leaves the saved session unchanged, with the cookie of the last save. */
   readonly touchesExpiryAlone: boolean;
-  /** Seconds that a session without `maxAge` lives; `undefined` if it does not end. */
+  /** The lifetime in seconds of a session without `maxAge`. `undefined` if it never ends. */
   readonly defaultTtl: number | undefined;
   open(): Promise<OpenOldStore>;
 }
@@ -36,14 +36,14 @@ export interface OldStoreKind {
 export interface OpenOldStore {
   readonly store: Store;
   readonly reader: SessionReader;
-  /** Stores what is no session under a sid. */
+  /** Stores a value that is not a session under a sid. */
   corrupt(sid: string): unknown;
-  /** Stores what another program has beside the sessions. Only where others have access. */
+  /** Stores data of another program beside the sessions, in a backend to which other programs have access. */
   addForeign?(): Promise<unknown>;
   close(): Promise<void>;
 }
 
-/** All that a reader gives. */
+/** Returns all items of a reader. */
 export async function collect<T>(reader: AsyncIterable<T>): Promise<T[]> {
   const items: T[] = [];
   for await (const item of reader) items.push(item);
@@ -90,21 +90,21 @@ export async function openConnectDynamoDB(): Promise<
     corrupt: sid => put({ id: { S: `sess:${sid}` }, expires: { N: `${inAnHour()}` }, sess: { S: NOT_JSON } }),
     async addForeign() {
       await put({ id: { S: "cart:1" }, sess: { S: "{}" } });
-      // A touch of connect-dynamodb leaves this behind if the session was destroyed.
+      // A touch of connect-dynamodb leaves this item behind if the session was destroyed.
       await put({ id: { S: "sess:touched" }, expires: { N: `${inAnHour()}` } });
     },
     close,
   };
 }
 
-/** A store of dynamodb-store, which creates its table. */
+/** A store of dynamodb-store, which creates its own table. */
 export function createDynamoDBStore(
   tableName: string,
   endpoint = process.env.DYNALITE_ENDPOINT,
 ): Promise<Store> {
-  // Of the AWS SDK v2, which says at its first use that it is no longer maintained.
+  // Suppresses a message of the AWS SDK v2, which says at its first use that it is no longer maintained.
   process.env.AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE = "1";
-  // It loads `domain`, after which no test in this process could look for uncaught exceptions.
+  // The SDK loads `domain`. After that, no test in this process could look for uncaught exceptions.
   jest.doMock("domain", () => ({ Domain: class {} }));
   const dynamodbStore = require("dynamodb-store") as StoreClass;
   const dynamoConfig = {
@@ -136,7 +136,7 @@ export async function openDynamoDBStore(): Promise<
   };
 }
 
-/** A table in a schema of its own: the names of its index and its constraint are always the same. */
+/** Opens the store in a separate schema, because the names of its index and its constraint are always the same. */
 export async function openConnectPgSimple(config: PoolConfig = {}): Promise<OpenOldStore> {
   const pool = new Pool({ connectionString: process.env.POSTGRES_URL, ...config });
   const schemaName = `old "${randomUUID()}`;
@@ -204,7 +204,7 @@ export const oldStores: readonly OldStoreKind[] = [
         store: new fileStore(options),
         reader: readSessionFileStore({ path, ttl: HOUR_S }),
         corrupt: sid => writeFile(join(path, `${sid}.json`), NOT_JSON),
-        // write-file-atomic has such a file while it writes.
+        // write-file-atomic keeps such a file while it writes.
         addForeign: () => writeFile(join(path, "sid.json.1234567"), "{}"),
         close: () => rm(path, { recursive: true }),
       };
@@ -217,7 +217,7 @@ export const oldStores: readonly OldStoreKind[] = [
     async open() {
       const client = createClient({ url: process.env.REDIS_URL ?? "" }) as RedisClientType;
       await client.connect();
-      // Redis takes these characters for a pattern.
+      // Redis would interpret these characters as a pattern.
       const prefix = `old-[${randomUUID()}]*:`;
       const store = new RedisStore({ client: client as never, prefix });
       return {

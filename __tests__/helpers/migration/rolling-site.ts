@@ -17,7 +17,7 @@ interface Instance {
   readonly stage: Stage;
 }
 
-/** A site of two processes, which are replaced one after the other when it is deployed anew. */
+/** A site of two processes, which each deployment replaces one after the other. */
 export class RollingSite {
   readonly #stores: SiteStores;
   readonly #draining = new Set<Promise<unknown>>();
@@ -31,7 +31,7 @@ export class RollingSite {
     this.#instances = await Promise.all([this.#launch(stage), this.#launch(stage)]);
   }
 
-  /** The address of each of the two. */
+  /** The addresses of the two processes. */
   get addresses(): string[] {
     return this.#instances.map(({ address }) => address);
   }
@@ -40,14 +40,14 @@ export class RollingSite {
     return this.#instances.map(({ stage }) => stage);
   }
 
-  /** Replaces a process by one at another stage. The old one still answers the requests that it has. */
+  /** Replaces a process by one at another stage. The old process still responds to its requests in flight. */
   async replace(index: 0 | 1, stage: Stage): Promise<void> {
     const next = await this.#launch(stage);
     const { child } = this.#instances[index] as Instance;
     this.#instances[index] = next;
     const ended = once(child, "exit");
     this.#draining.add(ended);
-    // Whoever has just chosen the old one connects to it first.
+    // A client that has just chosen the old process connects to it first.
     await sleep(100);
     child.send("drain");
   }

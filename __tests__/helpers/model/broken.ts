@@ -3,12 +3,12 @@ import type { StoreOptions } from "../../../lib/index.js";
 import { type Fault, faults, MapStore } from "../broken-stores/all.js";
 import { replaceWritten } from "../broken-stores/fault.js";
 
-/** Some faults show in one of several hundred runs. */
+/** Some faults show in only one of several hundred runs. */
 const MAX_RUNS = 10_000;
 
 type BrokenStores = (options: StoreOptions) => MapStore;
 
-/** As stores do that keep an expiry in place of a lifetime. */
+/** Like stores that keep an expiry instead of a lifetime. */
 const keepsExpiry: Pick<Fault, "does" | "breakStore"> = {
   does: "keeps the later of two expiries",
   breakStore: store =>
@@ -34,13 +34,13 @@ export function brokenStores({ breakStore }: Pick<Fault, "breakStore">): BrokenS
   };
 }
 
-/** Expects that a property does not hold of stores with a fault. */
+/** Expects that a property fails for stores with a fault. */
 export async function expectFinding<T>(
   does: string,
   property: (stores: BrokenStores) => fc.IAsyncProperty<T>,
 ): Promise<void> {
   const broken = property(brokenStores(faultThat(does)));
   const { errorInstance } = await fc.check(broken, { numRuns: MAX_RUNS, endOnFailure: true });
-  // A difference or a store's error: not a mistake in the fault itself.
+  // The failure must be a difference or a store's error, not a mistake in the fault itself.
   expect(errorInstance).toMatchObject({ code: expect.stringMatching(/^ERR_(ASSERTION|STORE_|SESSION_)/) });
 }

@@ -12,35 +12,37 @@ import { seeded } from "../random.js";
 import { type Action, type Ending, History, type KeyWrite, type Noted } from "./history.js";
 import { type Link, type Network, UnreliableNetwork } from "./unreliable.js";
 
-/** One thing that a client does, after a pause of some turns of the event loop. */
+/** An action of a client, after a pause of some turns of the event loop. */
 interface Step {
   does: "request" | "touch" | "recreate" | "destroy" | "end" | "read";
   sid: number;
   pause: number;
-  /** What each save of a request changes: the key that all clients write, the client's own, both, or none. */
+  /** The keys that each save of a request changes: the key that all clients write, the client's own, both, or none. */
   saves: ("shared" | "own" | "both" | "none")[];
-  /** Whether a save that failed is repeated with the same session. */
+  /** Whether a failed save is repeated with the same session. */
   retries: boolean;
 }
 
-/** The clients of one run and what they have to work with. */
+/** The clients of one run and their environment. */
 export interface Conditions {
   clients: number;
-  /** How many stores there are, each of which stands for a process; at most as many as clients. */
+  /** The number of stores, each of which stands for a process. There are at most as many stores as clients. */
   stores: number;
-  /** The probability that something happens to a request. */
+  /** The probability that a request has a fault. */
   faultRate: number;
   timeoutMs: number;
 }
 
-/** Clients that share the stores of three processes, and nothing fails. */
+/** Clients that share the stores of three processes, without faults. */
 export const BUSY: Conditions = { clients: 10, stores: 3, faultRate: 0, timeoutMs: 30_000 };
 
-/** Clients on processes of their own. A version keeps the ids of the last writes of so many. */
+/**
+ * Clients on separate processes. There are 4, because a version keeps the ids of the last writes of so many clients.
+ */
 export const FAULTY: Conditions = { clients: 4, stores: 4, faultRate: 0.15, timeoutMs: 30_000 };
 
 const MAX_ATTEMPTS = 3;
-/** The same with proxies in place of the faults: a request that is held lasts until the store's timeout. */
+/** The same with proxies instead of faults, so that a held request lasts until the store's timeout. */
 export const PROXIED: Conditions = { clients: 4, stores: 4, faultRate: 0, timeoutMs: 3000 };
 
 /** The key that all clients write. */
@@ -58,7 +60,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   retries: fc.boolean(),
 });
 
-/** A client that is left out when a failure is made short does nothing. */
+/** The actions of each client. If shrinking removes a client, the client does nothing. */
 function scripts({ clients }: Conditions) {
   return fc.array(fc.array(step, { maxLength: 7, size: "max" }), {
     minLength: clients,
@@ -68,7 +70,7 @@ function scripts({ clients }: Conditions) {
 }
 
 /**
- * That no history of clients that are at work at once is one that the contract excludes.
+ * States that no history of parallel clients is excluded by the contract.
  *
  * @param shared - whether stores with the same prefix have the same sessions
  */
@@ -116,11 +118,11 @@ export function concurrentProperty(
   );
 }
 
-/** A store and what happens to its requests. */
+/** A store and the faults of its requests. */
 class Process {
   readonly store: AbstractStore;
   readonly link: Link;
-  /** The events `conflict` of its only client; `undefined` if it has several. */
+  /** The events `conflict` of its only client. `undefined` if it has several clients. */
   readonly conflicts: { reason: string; keys: string[] }[] | undefined;
 
   constructor(store: AbstractStore, link: Link, hasOneClient: boolean) {
@@ -131,15 +133,18 @@ class Process {
   }
 }
 
-/** Longer than that a request takes only if something happens to it, or if the machine is busy. */
+/** A request takes longer than this only if it has a fault, or if the machine is busy. */
 const SLOW_MS = 800;
 
-/** What a client does one after the other, and what it was told. */
+/** The sequential actions of a client, and the responses to them. */
 class Client {
   readonly #name: string;
   readonly #process: Process;
   readonly #clients: number;
-  /** Whether the client may create sessions: until a creation of its fails, which may then take place later. */
+  /**
+   * Sessions that the client may create. After a failed creation it may not, because that creation may take place
+   * later.
+   */
   readonly #mayCreate = new Set<History>();
   #count = 0;
 
@@ -157,7 +162,8 @@ class Client {
     for (const { does, sid, pause, saves, retries } of script) {
       const history = histories[sid] as History;
       await turns(pause);
-      // One client creates: two creations of one sid at once would be one session with two lives.
+      // Only one client creates a session, because two parallel creations of one sid would be one session with two
+      // lives.
       if (does === "recreate" && this.#mayCreate.has(history)) {
         const ending = await this.#destroy(history);
         await turns(pause);
@@ -175,7 +181,7 @@ class Client {
     }
   }
 
-  /** Creates a session where none is. */
+  /** Creates a session if there is none. */
   async create(history: History): Promise<void> {
     this.#mayCreate.delete(history);
     this.#count += 1;
@@ -242,7 +248,7 @@ class Client {
     return ending;
   }
 
-  /** Signs out with the session that it has loaded. */
+  /** Signs out with the session that the client has loaded. */
   async #end(history: History, session: RequestSession): Promise<void> {
     session.cookie.originalMaxAge = 0;
     await history.note(() =>
@@ -257,7 +263,7 @@ class Client {
     return (await history.note(destroyed)).ending;
   }
 
-  /** Of which nothing but the time is stored. */
+  /** Touches the session, which stores nothing but the time. */
   async #touch(session: RequestSession): Promise<void> {
     session[this.#name] = "never saved";
     await this.#store.touch(session.id as string, session).catch(expectOutage);
@@ -273,11 +279,11 @@ class Client {
       expectOutage(error);
       ending = "failed";
     });
-    // Events come on a later tick.
+    // Events are emitted on a later tick.
     await turn();
     const isGone = conflicts?.slice(before).some(({ reason }) => reason === "gone");
     if (isGone) ending = "gone";
-    // The client may have sent it again.
+    // A slow client may have sent the request again.
     const isSlow = performance.now() - start > SLOW_MS;
     const isFaulty = isSlow || link.faults > faults;
     return { action, ending, isFaulty, isRepeated: isSlow || link.copies > copies };
@@ -288,7 +294,7 @@ function expectOutage(error: StoreError): void {
   if (error.code !== "ERR_STORE_UNAVAILABLE" && error.code !== "ERR_STORE_TIMEOUT") throw error;
 }
 
-/** Waits for all, also when some fail: none must go on into the next run. */
+/** Waits for all clients, even if some fail, because none may continue during the next run. */
 export async function allEnded(clients: Promise<void>[]): Promise<void> {
   for (const result of await Promise.allSettled(clients)) {
     if (result.status === "rejected") throw result.reason;

@@ -30,7 +30,7 @@ import { applyChange, copyOf, json, newSession, show, showChange } from "./sessi
 interface ModelRequest {
   store: StoreName;
   held: Held;
-  /** Whether it holds the `Session` of a request and not the object that the store returned. */
+  /** Whether the request holds a `Session`, and not the object that the store returned. */
   isSession: boolean;
 }
 
@@ -47,7 +47,7 @@ export interface Real {
   stores: Record<StoreName, AbstractStore>;
   requests: (TestSession | undefined)[];
   conflicts: Conflict[];
-  /** How far the stores' clean-up reaches; `undefined` if the backend does it by itself. */
+  /** What a sweep of the stores covers. `undefined` if the backend deletes ended sessions by itself. */
   cleanup: "prefix" | "backend" | undefined;
 }
 
@@ -55,7 +55,7 @@ type Command = fc.AsyncCommand<Model, Real>;
 
 const START = Date.UTC(2030, 0, 1);
 
-/** The state that commands begin with. `autoTouchAfter`: of the backend, where the option is left out. */
+/** The state at the beginning. `autoTouchAfter` is the backend's value if the option is left out. */
 export function begin({ rules, sids, ahead }: Setting, autoTouchAfter: number | undefined): Model {
   const model: Omit<Model, "stores"> = { now: START, sids, conflicts: [], requests: [] };
   const open = (backend: ModelBackend, storeAhead: number) => {
@@ -74,7 +74,7 @@ function command(text: string, run: Command["run"], check: Command["check"] = ()
   return { check, run, toString: () => text };
 }
 
-/** A command for what request `index` holds. */
+/** A command on the session that request `index` holds. */
 function requestCommand(
   index: number,
   text: string,
@@ -98,7 +98,7 @@ const get = fc
     command(`${name}.get(s${sid})`, (model, real) => checkSession(model, real, name, sidOf(model, sid))),
   );
 
-/** Data that a script puts there. */
+/** A script stores plain data. */
 const setPlain = fc
   .record({ name: storeName, sid: sidIndex, fields, cookie: newCookie, text: fc.boolean() })
   .map(({ name, sid, fields, cookie, text }) =>
@@ -108,7 +108,7 @@ const setPlain = fc
     }),
   );
 
-/** A new session of a request, which may be saved at once. */
+/** A request creates a session, and may save it immediately. */
 const createRequest = fc
   .record({ name: storeName, sid: sidIndex, slot, fields, cookie: newCookie, saved: fc.boolean() })
   .map(({ name, sid, slot, fields, cookie, saved }) => {
@@ -154,7 +154,7 @@ async function find(store: AbstractStore, sid: string, way: (typeof ways)[number
   return (await store.get(sid)) as TestSession | null;
 }
 
-/** What a request gives to the store: its session, or another object that stands for it. */
+/** The object that a request gives to the store: its session, or another object that stands for the session. */
 const guise = fc.constantFrom("", "", "", "", "spread ", "proxy ") as fc.Arbitrary<"" | "spread " | "proxy ">;
 
 const saveRequest = fc.record({ slot, change, guise }).map(({ slot, change, guise }) =>
@@ -171,7 +171,7 @@ const saveRequest = fc.record({ slot, change, guise }).map(({ slot, change, guis
   ),
 );
 
-/** As libraries wrap `req.session`: the cookie is wrapped, too. */
+/** Wraps the session like libraries that wrap `req.session`. The cookie is wrapped as well. */
 function proxyOf(session: TestSession): TestSession {
   return new Proxy(session, {
     get: (target, key) => {
@@ -181,7 +181,7 @@ function proxyOf(session: TestSession): TestSession {
   });
 }
 
-/** The response begins: the cookie gets its expiry. The save comes with the response's end. */
+/** The response begins, and the cookie gets its expiry. The save follows at the end of the response. */
 const beginResponse = slot.map(slot =>
   requestCommand(slot, `begin response(r${slot})`, async ({ store }, session, model) => {
     applyChange({ fields: {}, remove: [], cookie: { does: "touch" } }, session, model.stores[store].now);
@@ -201,14 +201,14 @@ const saveCopy = fc.record({ slot, change }).map(({ slot, change }) =>
   ),
 );
 
-/** Under another sid than it was loaded from, where it is a new session. */
+/** Saves under another sid than the one it was loaded from, where it is a new session. */
 const saveAs = fc.record({ slot, sid: sidIndex }).map(({ slot, sid }) =>
   requestCommand(
     slot,
     `save(r${slot} as s${sid})`,
     async ({ store, isSession }, session, model, real) => {
       const holder = isSession ? newHeld(sidOf(model, sid)) : "_expires" in session.cookie ? "copy" : "plain";
-      // It belongs to the other sid from now on.
+      // From now on, the session belongs to the other sid.
       if (isSession) model.requests[slot] = undefined;
       await save(model, real, store, sidOf(model, sid), session, holder);
     },
@@ -269,7 +269,7 @@ const advance = fc
     }),
   );
 
-/** To a time at which something happens, the millisecond before, or the one after. */
+/** Advances to a time at which something happens, the millisecond before, or the one after. */
 const advanceTo = fc
   .record({
     name: fc.constantFrom<StoreName[]>("a", "a", "a2", "ab"),
@@ -319,13 +319,13 @@ export function commandLists(maxCommands: number, replayPath?: string) {
   return fc.commands(commands, { maxCommands, size: "max", ...(replayPath !== undefined && { replayPath }) });
 }
 
-/** Compares all that can be seen of the stores. */
+/** Compares everything that callers can see of the stores. */
 export async function checkEverything(model: Model, real: Real): Promise<void> {
   for (const name of storeNames) {
     await checkListings(model.stores[name], real.stores[name]);
     for (const sid of model.sids) await checkSession(model, real, name, sid);
   }
-  // Events come on a later tick.
+  // Events are emitted on a later tick.
   await turn();
   assert.deepEqual(real.conflicts.map(sorted), model.conflicts.map(sorted), "the events `conflict`");
   assert.deepEqual(Object.keys(Object.prototype), [], "the prototype of all objects");
@@ -367,7 +367,7 @@ async function checkListings(model: ModelStore, store: AbstractStore): Promise<v
   );
 }
 
-/** Without the `id` that `all()` adds. */
+/** The session without the `id` that `all()` adds. */
 function jsonOf(session: TestSession, sid: string): SessionJson {
   const { id, ...others } = json(session);
   return id === sid ? (others as SessionJson) : json(session);

@@ -4,8 +4,8 @@ import type { ConflictPolicy } from "../../../lib/index.js";
 import { mergeSessions, type SessionJson } from "./merging.js";
 
 /*
- * The contract of the stores as a model: what a store does, in the plainest code there is, without a backend and
- * without anything of lib. Sessions are what JSON makes of them. Options are in seconds, times in milliseconds.
+ * The contract of the stores as a model, in the simplest code possible, without a backend and without any code of lib.
+ * Sessions are JSON. Options are in seconds, times in milliseconds.
  */
 
 export interface Rules {
@@ -17,17 +17,17 @@ export interface Rules {
   disableTouch: boolean;
 }
 
-/** What is stored of a session. */
+/** The stored record of a session. */
 export interface Entry {
   readonly data: SessionJson;
-  /** A session that is destroyed and created again has another life. */
+  /** The number of its life. A session that is destroyed and created again has another life. */
   readonly life: number;
-  /** Names the last write. A touch is none. */
+  /** The number of its last write. A touch does not count as a write. */
   readonly write: number;
   readonly lifetime: number;
   readonly activeAt: number;
   readonly createdAt: number;
-  /** When the session was last used by the true time, also if that was not worth a write. */
+  /** When the session was last used, by the true time, even if no write recorded that use. */
   readonly usedAt: number;
 }
 
@@ -35,7 +35,7 @@ interface Tombstone {
   readonly destroyedAt: number;
 }
 
-/** What is stored by all stores that have one prefix. */
+/** The records that all stores with one prefix share. */
 export class ModelBackend {
   readonly stored = new Map<string, Entry | Tombstone>();
   #writes = 0;
@@ -46,31 +46,33 @@ export class ModelBackend {
   }
 }
 
-/** The clock of a store: the true time and what it is ahead. */
+/** The clock of a store: the true time, and how far the clock is ahead. */
 export interface ModelClock {
   readonly trueNow: () => number;
   readonly ahead: number;
-  /** How far the clocks of all stores are apart at most. */
+  /** The largest difference between the clocks of the stores. */
   readonly spread: number;
 }
 
-/** What a store knows of a session object. */
+/** What a store remembers about a session object. */
 export interface Held {
   readonly sid: string;
-  /** When the store saw the object for the first time, by its clock. */
+  /** When the store first saw the object, by its own clock. */
   seenAt: number | undefined;
-  /** What is stored as far as the object's request knows; `undefined` before the first save of a new session. */
+  /**
+   * The stored record as far as the object's request has seen it. `undefined` before the first save of a new session.
+   */
   entry: Entry | undefined;
-  /** The session as it was loaded or last saved, and the expiry in its cookie. */
+  /** The merge base: the session as it was loaded or last saved, with the expiry in its cookie. */
   base: SessionJson;
   shownExpires: number | undefined;
-  /** Whether that is what is stored, and not the outcome of a merge. */
+  /** Whether the base is what is stored, and not the outcome of a merge. */
   isStored: boolean;
-  /** The lifetime that it was loaded with or asked for last. */
+  /** The lifetime that the session had when it was loaded, or was last given. */
   lifetime: number | undefined;
 }
 
-/** What a session object is if the store does not know it. */
+/** The kind of a session object that the store does not recognize. */
 export type Unknown = "plain" | "copy";
 
 export interface Conflict {
@@ -80,11 +82,11 @@ export interface Conflict {
 
 export type Saved = "done" | "refused";
 
-/** Ended sessions can be saved for this long by a request that was running. */
+/** How long a running request can still save an ended session. */
 const GRACE = 60_000;
 const TOMBSTONE = 60 * 60_000;
 
-/** What is known of a new session of a request before its first save. */
+/** What is remembered about a request's new session before its first save. */
 export function newHeld(sid: string): Held {
   const times = { seenAt: undefined, shownExpires: undefined, lifetime: undefined };
   return { sid, entry: undefined, base: { cookie: {} }, isStored: false, ...times };
@@ -96,7 +98,7 @@ export class ModelStore {
   readonly #rules: Rules;
   readonly #clock: ModelClock;
   readonly #onConflict: (conflict: Conflict) => void;
-  /** The last touch that this process wrote for a life. */
+  /** The last touch that this process wrote for each life. */
   readonly #touched = new Map<number, number>();
 
   constructor(
@@ -121,7 +123,7 @@ export class ModelStore {
     return entry === undefined ? null : this.#shown(entry);
   }
 
-  /** What the store knows of a session from when a request loads it. */
+  /** Loads a session for a request. Returns what the store remembers about it. */
   load(sid: string): Held | null {
     const entry = this.#live(sid);
     if (entry === undefined) return null;
@@ -131,7 +133,7 @@ export class ModelStore {
     return { sid, entry, base, isStored: true, ...times };
   }
 
-  /** The live sessions, in no order. */
+  /** The live sessions, in any order. */
   list(): [sid: string, session: SessionJson][] {
     return [...this.#backend.stored.keys()]
       .map(sid => [sid, this.get(sid)] as const)
@@ -182,7 +184,7 @@ export class ModelStore {
     const stored = this.#live(sid);
     const known = held?.entry;
     if (known !== undefined && this.#lifetimeAskedFor(session, held) !== held?.lifetime) {
-      // Only the cookie: express-session touches a session of which nothing else was changed.
+      // Only the cookie, because express-session touches a session of which nothing else was changed.
       return this.set(sid, { ...(held as Held).base, cookie: session.cookie }, held as Held);
     }
     const usedAt = this.#lastUse(session, held);
@@ -212,7 +214,7 @@ export class ModelStore {
     for (const [sid, stored] of this.#backend.stored) if (!isTombstone(stored)) this.destroy(sid);
   }
 
-  /** Deletes what ended a minute ago at least and old tombstones; returns how many sessions those were. */
+  /** Deletes sessions that ended at least a minute ago and old tombstones. Returns how many sessions it deleted. */
   cleanup(now: number): number {
     let deleted = 0;
     for (const [sid, stored] of this.#backend.stored) {
@@ -253,7 +255,9 @@ export class ModelStore {
     Object.assign(held, { entry, base: session, isStored, shownExpires: timesOf(session).expires, lifetime });
   }
 
-  /** The lifetime that the session asks for. A cookie with nothing but the expiry that it was given keeps the known. */
+  /**
+   * The lifetime that the session requests. A cookie with only the expiry that it was given keeps the known lifetime.
+   */
   #lifetimeAskedFor(session: SessionJson, held: Held | undefined): number {
     const { maxAge, expires } = timesOf(session);
     if (maxAge !== undefined) return Math.ceil(maxAge);
@@ -266,7 +270,7 @@ export class ModelStore {
   #mergedLifetime(session: SessionJson, ofExpiry: number): number {
     const { maxAge, expires } = timesOf(session);
     if (maxAge !== undefined) return Math.ceil(maxAge);
-    // What others have written is not ended by a lifetime that nobody asked for.
+    // A lifetime that nobody requested must not end a session with changes of other requests.
     return expires === undefined ? Math.max(1, this.#ttl(session)) : ofExpiry;
   }
 
@@ -275,7 +279,7 @@ export class ModelStore {
     return seconds(typeof ttl === "function" ? ttl(session) : ttl);
   }
 
-  /** Whether somebody set the cookie's expiry into the past, rather than that a response took so long. */
+  /** Whether the application set the cookie's expiry into the past. Otherwise the response just took that long. */
   #setsExpiryIntoPast(session: SessionJson, holder: Held | Unknown): boolean {
     const { expires } = timesOf(session);
     if (expires === undefined || expires > this.now) return false;
@@ -291,20 +295,20 @@ export class ModelStore {
     return isRenewed ? Math.min(this.now, Math.floor(expires - maxAge)) : this.now;
   }
 
-  /** Whether a use so late is worth a write, as far as is known. */
+  /** Whether the use is late enough for a write, according to the known record. */
   #isDue(known: Entry, usedAt: number): boolean {
     const moved = usedAt - Math.max(known.activeAt, this.#touched.get(known.life) ?? known.activeAt);
     const isCapped = known.activeAt + known.lifetime >= this.#absoluteEnd(known);
     return moved > 0 && moved >= this.#touchAfter(known.lifetime) && !isCapped;
   }
 
-  /** Whether the stored session is moved by what is known of it, however little that is. */
+  /** Whether a touch that is based on the known record can move the stored session, even by less than `touchAfter`. */
   #canMove(known: Entry, stored: Entry): boolean {
     const isCapped = this.#rules.absoluteTimeout !== undefined;
     return known.lifetime === stored.lifetime && (!isCapped || known.createdAt === stored.createdAt);
   }
 
-  /** The live session. Checks that it lives about as long as it was used. */
+  /** The live session. Checks that its end matches its last use. */
   #live(sid: string): Entry | undefined {
     const stored = this.#backend.stored.get(sid);
     if (stored === undefined || isTombstone(stored)) return undefined;
@@ -318,7 +322,7 @@ export class ModelStore {
     return isLive ? stored : undefined;
   }
 
-  /** The session with its current expiry in the cookie, if the cookie has one at all. */
+  /** The session with its current expiry in the cookie, if the cookie has an expiry. */
   #shown(entry: Entry): SessionJson {
     const expiry = this.#expiryOf(entry);
     const shown = expiry > this.now ? expiry : this.#endOf(entry);

@@ -2,13 +2,16 @@ import fc from "fast-check";
 import { unusualSids } from "../../../lib/conformance/sessions.js";
 import type { Rules } from "./contract.js";
 
-/* What commands are made of. What comes first in a list comes more often, so that commands meet. */
+/* The parts of commands. Earlier values in a list are chosen more often, so that commands interact. */
 
-/** Stores by name: the first two are on one backend and have one prefix, which begins that of the third. */
+/**
+ * The stores by name. The first two are on one backend and have one prefix, which is the beginning of the third's
+ * prefix.
+ */
 export const storeNames = ["a", "a2", "ab"] as const;
 export type StoreName = (typeof storeNames)[number];
 
-/** What a request does to its cookie. Durations in milliseconds from now. */
+/** How a request changes its cookie. Durations are in milliseconds from now. */
 export type CookieChange =
   | { does: "nothing" }
   /** What express-session does when a response begins. */
@@ -25,10 +28,10 @@ export interface Change {
   cookie: CookieChange;
 }
 
-/** What is the same for all commands of a run. */
+/** The values that are the same for all commands of a run. */
 export interface Setting {
   rules: Rules;
-  /** What the commands mean by s0, s1 and s2. */
+  /** The sids behind the names s0, s1 and s2 in commands. */
   sids: string[];
   /** How far the clock of the second store is ahead, in milliseconds. */
   ahead: number;
@@ -54,7 +57,7 @@ const value = fc.oneof(
 );
 export const fields = fc.dictionary(key, value, { maxKeys: 3, noNullPrototype: true });
 
-/** Often the same, so that expiries meet. */
+/** Few values are frequent, so that expiries coincide. */
 const duration = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(600_000, 10_000, 1000, 60_000, 0) },
   { weight: 1, arbitrary: fc.integer({ min: -1, max: 1_000_000 }) },
@@ -99,7 +102,7 @@ const sid = fc.oneof(
   { weight: 1, arbitrary: fc.array(fc.integer({ min: 0xd7f0, max: 0xe010 }), { minLength: 1 }).map(toText) },
 );
 
-/** By a field of the session, so that a change of the session changes its lifetime. */
+/** The lifetime is a field of the session, so that a change of the session can change it. */
 const ttlOfSession = (session: object) => {
   const { x } = session as { x?: unknown };
   return x === 3 ? 0 : x === 1 ? 10 : 600;

@@ -2,13 +2,12 @@ import assert from "node:assert/strict";
 import { type Interval, Register, type ValueWrite } from "./register.js";
 
 /*
- * What several clients did at once to one session id, and whether a store that keeps the contract can have responded
- * so. Each creation gives the session another `life`. All other keys are registers: no two writes have the same value,
- * whoever writes. A save of a key over a value that its client has not seen is a conflict: its value is
- * kept, and reported.
+ * The calls of several parallel clients to one session id, and whether a correct store could have responded like this.
+ * Each creation gives the session another `life`. All other keys are registers, in which no two writes have the same
+ * value. A save of a key over a value that its client has not seen is a conflict. It keeps its value, and is reported.
  */
 
-/** What a client did. A save is named by the life that it had loaded. */
+/** A client's call. A save has the life that its client had loaded. */
 export type Action =
   | { kind: "create"; life: string; values: Values }
   | { kind: "save"; life: string; client: string; writes: KeyWrite[]; reported: string[] | undefined }
@@ -18,33 +17,35 @@ export type Action =
 
 type Values = Record<string, unknown>;
 
-/** The change of one key: the value that the client had seen, and its own. */
+/** The change of one key: the value that the client had seen, and the client's new value. */
 export interface KeyWrite {
   readonly key: string;
   readonly seen: unknown;
   readonly value: unknown;
 }
 
-/** How a call ended: `gone` if its session was not written since it had been destroyed. */
+/** How a call ended. `gone`: its session was destroyed and not written since. */
 export type Ending = "acknowledged" | "gone" | "failed";
 
 interface Times {
-  /** Numbers in the order in which calls and responses came. */
+  /** The times are numbers in the order of calls and responses. */
   readonly called: number;
-  /** When the caller had a response, whatever it was. */
+  /** When the caller had a response, or an error. */
   readonly responded: number;
-  /** Until when it may have taken effect: `Infinity` if the response was an error or a copy of it is under way. */
+  /**
+   * The latest time at which the call may take effect. `Infinity` if the response was an error or a copy is in flight.
+   */
   readonly until: number;
   readonly ending: Ending;
-  /** Whether something happened to one of its requests: then it may have taken place although it is `gone`. */
+  /** Whether one of its requests had a fault. Then the call may have taken place although it is `gone`. */
   readonly isFaulty: boolean;
-  /** Whether a copy of a request was still under way after the response. */
+  /** Whether a copy of a request was still in flight after the response. */
   readonly isRepeated: boolean;
 }
 
 type Done<A extends Action = Action> = A & Times;
 
-/** What became of a call besides its result. */
+/** The outcome of a call besides its result. */
 export interface Noted<A extends Action> {
   readonly action: A;
   readonly ending: Ending;
@@ -61,7 +62,7 @@ export class History {
     this.sid = sid;
   }
 
-  /** Notes when something is called and when its response comes; `work` returns what it was. Never rejects. */
+  /** Records when a call begins and when its response arrives. `work` returns the call. Never rejects. */
   async note<A extends Action>(work: () => Promise<Noted<A>>): Promise<Noted<A>> {
     this.#order += 1;
     const called = this.#order;
@@ -73,7 +74,7 @@ export class History {
     return noted;
   }
 
-  /** @throws AssertionError for the first response that no store may give */
+  /** @throws AssertionError for the first response that no correct store may give */
   check(): void {
     try {
       for (const read of this.#of("read")) {
@@ -88,7 +89,7 @@ export class History {
     }
   }
 
-  /** What was created and acknowledged is there until somebody removes it. */
+  /** A session that was created and acknowledged is there until a client destroys it. */
   #checkAbsent(read: Done): void {
     for (const created of this.#of("create")) {
       if (created.ending !== "acknowledged" || created.responded > read.called) continue;
@@ -100,8 +101,8 @@ export class History {
   }
 
   /**
-   * A copy of a removal does not remove what was created over its tombstone. It does if another removal's
-   * tombstone had replaced it.
+   * A copy of a delete does not delete a session that was created over its own tombstone. It does if the tombstone of
+   * another delete had replaced its own.
    */
   #mayBeLate(end: Done, created: Done): boolean {
     const others = this.#ends().filter(other => other !== end && other.called < created.responded);
@@ -119,8 +120,8 @@ export class History {
   }
 
   /**
-   * A copy of a creation is refused by every tombstone except the one that it replaces. A copy of
-   * the removal that left that one may bring it back.
+   * Every tombstone rejects a copy of a creation, except the tombstone that the creation replaces. A copy of the delete
+   * that left this tombstone may bring it back.
    */
   #mayComeTwice(created: Done): boolean {
     return (
@@ -128,7 +129,7 @@ export class History {
     );
   }
 
-  /** A save is refused only if somebody may have removed the session. */
+  /** A save is rejected only if a client may have destroyed the session. */
   #checkEnding(save: Done<Action & { kind: "save" }>): void {
     if (save.ending !== "gone") return;
     const isRemoved = this.#ends(save.life).some(({ called }) => called < save.responded);
@@ -164,7 +165,7 @@ export class History {
     }
   }
 
-  /** What may have removed the session. */
+  /** The calls that may have destroyed the session. */
   #ends(life?: string): Done<Action & { kind: "destroy" | "end" }>[] {
     return [
       ...this.#of("destroy"),
@@ -181,7 +182,7 @@ function mayHaveTakenPlace({ ending, isFaulty }: Times): boolean {
   return ending !== "gone" || isFaulty;
 }
 
-/** A save over a value that its client had not seen is reported, and no other is. */
+/** A save over a value that its client had not seen is reported, and no other save is. */
 function checkReports(
   key: string,
   first: ValueWrite,
@@ -218,8 +219,8 @@ interface ClientWrite extends ValueWrite {
 }
 
 /**
- * The writes of one key. A save that failed may have taken place, until the same client has saved the session
- * again: that changes the version, on which the failed one depends.
+ * The writes of one key. A failed save may have taken place later, until the same client has saved the session again.
+ * The new save changes the version on which the failed one depends.
  */
 function writesOf(key: string, saves: Done<Action & { kind: "save" }>[]): ClientWrite[] {
   const writes = new Map<unknown, ClientWrite>();

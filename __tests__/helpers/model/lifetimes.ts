@@ -6,9 +6,9 @@ import { below, seeded } from "../random.js";
 import { newSession } from "./session-objects.js";
 
 /*
- * Schedules of requests to one session: from two hosts whose clocks differ, some with slow responses, some
- * of which change the session or its lifetime. The bounds are those of the contract, by the true time: the session is found until its
- * lifetime after the last use that was acknowledged, and no longer than that and `touchAfter`, however the clocks are set.
+ * Schedules of requests to one session from two hosts whose clocks differ. Some have slow responses, and some change
+ * the session or its lifetime. The bounds are those of the contract, by the true time. A session is found until its
+ * lifetime after its last acknowledged use, and not beyond that and `touchAfter`, however the clocks are set.
  */
 
 type CreateStore = (options: StoreOptions) => AbstractStore;
@@ -16,7 +16,7 @@ type CreateStore = (options: StoreOptions) => AbstractStore;
 const START = Date.UTC(2030, 0, 1);
 const MAX_SKEW_MS = 30_000;
 const LIFETIMES_MS = [100_000, 600_000, 3_600_000, 86_400_000];
-/** In seconds, as the option. */
+/** In seconds, like the option. */
 const TOUCH_AFTERS = [undefined, undefined, 0, 10, 300];
 const REQUESTS = 12;
 
@@ -29,7 +29,7 @@ interface Request {
   readonly loadedLifetime: number;
   /** When its response began, by the true time. */
   begunAt: number;
-  /** Whether the renewed cookie has another expiry. If not, the store cannot tell when the response began. */
+  /** Whether the renewed cookie has another expiry. If not, the store cannot see when the response began. */
   isRenewed: boolean;
 }
 
@@ -64,10 +64,10 @@ class Schedule {
   readonly #log: string[] = [];
   #now = START;
   #lifetime: number;
-  /** When the session was last used: at least, and at most. */
+  /** The earliest and the latest possible time of the last use. */
   #usedFrom = START;
   #usedTo = START;
-  /** What acknowledged saves wrote. */
+  /** The fields that acknowledged saves wrote. */
   readonly #fields: Record<string, number> = {};
   #isOver = false;
 
@@ -113,10 +113,10 @@ class Schedule {
     await this.#check();
   }
 
-  /** A request comes, and the next one is planned. */
+  /** A request arrives, and the next one is planned. */
   async #begin(number: number): Promise<void> {
     if (number < REQUESTS) {
-      // Often within `touchAfter`, and sometimes late enough to be the last chance.
+      // Often within `touchAfter`, and sometimes just before the session ends.
       const gap = this.#oneOf([50, 5000, 0.03, 0.3, 0.9, 0.99]);
       this.#schedule(gap < 1 ? gap * this.#lifetime : gap, () => this.#begin(number + 1));
     }
@@ -129,7 +129,9 @@ class Schedule {
     this.#schedule(this.#oneOf([0, 0, 20, 0.1 * this.#lifetime]), async () => this.#respond(request));
   }
 
-  /** The response begins: express-session renews the cookie, with the lifetime that the application may have changed. */
+  /**
+   * The response begins: express-session renews the cookie, with the lifetime that the application may have changed.
+   */
   #respond(request: Request): void {
     const { session, host, number } = request;
     request.begunAt = this.#now;
@@ -144,11 +146,11 @@ class Schedule {
     this.#schedule(duration < 2 ? duration * this.#lifetime : duration, () => this.#end(request));
   }
 
-  /** The response ends: express-session saves the session if it was changed, and touches it if not. */
+  /** The response ends: express-session saves a changed session, and touches an unchanged one. */
   async #end({ number, host, session, loadedLifetime, begunAt, isRenewed }: Request): Promise<void> {
     const isSave = this.#random() < 0.4;
     const [least] = this.#bounds();
-    // The session may have ended: the clocks and the grace period decide what becomes of it.
+    // The session may have ended. The clocks and the grace period decide whether it can still be saved.
     this.#isOver = this.#now >= least;
     if (this.#isOver) return;
     const maxAge = session.cookie.originalMaxAge as number;
@@ -160,13 +162,13 @@ class Schedule {
     } else await this.#store(host).touch(this.#sid, session);
     if (maxAge !== loadedLifetime) this.#lifetime = maxAge;
     this.#usedTo = Math.max(this.#usedTo, isRenewed ? begunAt : this.#now);
-    // What is skipped is judged by the lifetime that the request knew.
+    // Whether a touch is skipped depends on the lifetime that the request had loaded.
     const isShorter = !isSave && maxAge === loadedLifetime && this.#lifetime < loadedLifetime;
     const uncovered = isShorter ? this.#touchAfterMs(loadedLifetime) - this.#touchAfterMs(this.#lifetime) : 0;
     this.#usedFrom = Math.max(this.#usedFrom, begunAt - uncovered);
   }
 
-  /** Until when the session is found at least, and at most. */
+  /** The earliest and the latest possible end of the session. */
   #bounds(): [number, number] {
     const skew = Math.abs((this.#ahead[0] ?? 0) - (this.#ahead[1] ?? 0));
     const latest = this.#usedTo + this.#lifetime + this.#touchAfterMs(this.#lifetime);
@@ -200,7 +202,7 @@ class Schedule {
     }
   }
 
-  /** Looks when the session ends if it is not used any more. */
+  /** Checks when the session ends if nobody uses it any more. */
   async #checkEnd(): Promise<void> {
     for (const time of this.#bounds().flatMap(bound => [bound - 1, bound])) {
       if (time <= this.#now) continue;

@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
 
-/* The three-way merge that the contract describes, without anything of lib. */
+/* The three-way merge that the contract describes, without any code of lib. */
 
-/** A session as JSON has it. */
+/** A session in JSON. */
 export type SessionJson = Fields & { cookie: Fields };
 
 type Fields = Record<string, unknown>;
 
 interface Merged<T> {
   data: T;
-  /** What both sides changed to different values. */
+  /** The keys that both sides changed to different values. */
   disputed: string[];
 }
 
@@ -17,9 +17,9 @@ interface Merged<T> {
 const DERIVED = ["expires", "_expires"];
 
 /**
- * Applies what a request changed since `base` to `theirs`: the fields of the session and those of its cookie.
+ * Applies a request's changes since `base` to `theirs`: the fields of the session and those of its cookie.
  *
- * @param base - `undefined` if it is unknown: then the request changed all that it has
+ * @param base - `undefined` if it is unknown: then every field counts as changed by the request
  * @param setsExpiry - whether the request changed the expiry of a cookie that has no `maxAge`
  */
 export function mergeSessions(

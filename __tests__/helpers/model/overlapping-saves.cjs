@@ -1,13 +1,13 @@
-// Saves of one session that overlap, in this process and others: a request's save waits while another request of the
-// same process loads the session and changes it, and the process is busy meanwhile. Run as a program, with a path,
-// a sid, a name, and a number of rounds, it does so with a FileStore and writes what was lost as JSON.
+// Overlapping saves of one session, in this process and in others. A request's save waits while another request of the
+// same process loads and changes the session, and the process is busy. As a program, it uses a FileStore and prints the
+// lost changes as JSON. Its arguments are a path, a sid, a name, and a number of rounds.
 
 const { setImmediate: turn } = require("node:timers/promises");
 const { FileStore } = require("express-session-stores/file");
 
 const MOST_BUSY_MS = 30;
 
-/** In every other round on average the process does nothing else for some time, once LMDB's thread has the write. */
+/** Blocks the process for some time in about every other round, after LMDB's thread has received the write. */
 async function busy() {
   await turn();
   const end = performance.now() + Math.max(0, Math.random() * 2 - 1) * MOST_BUSY_MS;
@@ -15,8 +15,7 @@ async function busy() {
 }
 
 /**
- * Changes two keys of its own in each round. Each `get` has to show what was acknowledged of them. Returns what was
- * lost.
+ * Changes two keys of its own in each round. Each `get` must return the acknowledged values. Returns the lost changes.
  *
  * @param pause - called while the first save of a round waits
  */

@@ -10,7 +10,7 @@ import { below } from "../random.js";
 import { allEnded } from "./clients.js";
 import { History } from "./history.js";
 
-/** What a client does over HTTP, with the server of one process. */
+/** A client's requests over HTTP to the server of one process. */
 interface Visit {
   does: "own" | "shared" | "get" | "sign out";
   worker: number;
@@ -27,7 +27,7 @@ const visits = fc.array(fc.array(visit, { maxLength: 8, size: "max" }), {
   size: "max",
 });
 
-/** That no history of clients of one session over HTTP, whose requests several processes serve, is excluded. */
+/** States that no history of HTTP clients of one session is excluded, if several processes serve their requests. */
 export function processesProperty(servers: WorkerCluster) {
   return fc.asyncProperty(visits, async scripts => {
     const history = new History("over HTTP");
@@ -60,7 +60,7 @@ export function processesProperty(servers: WorkerCluster) {
           await history.note(async () => {
             const [key, value] = [does === "own" ? client : "shared", `${client}.${count}`];
             await own.send(`POST /set?${key}=${value}`);
-            // Which value the request has seen, and what the store reported, only the server knows.
+            // Only the server has the value that the request has seen, and the reports of the store.
             const writes = [{ key, seen: undefined, value }];
             const action = { kind: "save" as const, life, client, writes, reported: undefined };
             return { action, ending: "acknowledged" };
@@ -74,7 +74,7 @@ export function processesProperty(servers: WorkerCluster) {
   });
 }
 
-/** Longer than anything takes on a busy machine. */
+/** Longer than any request takes on a busy machine. */
 const TIMEOUT_MS = 30_000;
 
 interface OverlappingSaves {
@@ -87,7 +87,7 @@ interface OverlappingSaves {
   ): Promise<string[]>;
 }
 
-/** Two stores on one backend, whose saves of one session overlap. Returns what was lost. */
+/** Two stores on one backend with overlapping saves of one session. Returns the lost changes. */
 export async function overlapInStores(
   createStore: (options: StoreOptions) => AbstractStore,
   rounds: number,
@@ -110,7 +110,7 @@ export async function overlapInStores(
   }
 }
 
-/** Two processes on one session file, which are busy while their saves wait. Returns what was lost. */
+/** Two processes on one session file, which are busy while their saves wait. Returns the lost changes. */
 export async function overlapInProcesses(
   store: AbstractStore,
   path: string,

@@ -1,24 +1,24 @@
-/** One operation on a register. Times are numbers in the order in which calls and responses came. */
+/** One operation on a register. Times are numbers in the order of calls and responses. */
 export interface Interval {
   readonly start: number;
-  /** `Infinity` if it may take effect at any later time. */
+  /** `Infinity` if the operation may take effect at any later time. */
   readonly end: number;
 }
 
 /** A write. */
 export interface ValueWrite extends Interval {
   readonly value: unknown;
-  /** Whether it was acknowledged. */
+  /** Whether the write was acknowledged. */
   readonly isSure: boolean;
 }
 
-/** Everything that is known of one value: who wrote it and who read it. No two writes have the same value. */
+/** All operations on one value: its write and its reads. No two writes have the same value. */
 interface Cluster {
   readonly write: ValueWrite;
   readonly reads: Interval[];
 }
 
-/** The time from the first end of an operation on a value to the last start of one. */
+/** The time from the first end of an operation on a value to the last start of such an operation. */
 interface Zone {
   readonly value: unknown;
   readonly from: number;
@@ -26,12 +26,12 @@ interface Zone {
 }
 
 /**
- * What happened to one register, and whether its operations can have taken place one after the other, each between its
- * call and its response, so that each read returns what was written last.
+ * The operations on one register, and whether they can have taken place one after the other. Each must fit between its
+ * call and its response, and each read must return the last written value.
  *
- * That needs no search if all values differ (Gibbons and Korach, Testing Shared Memories, 1997): no value may be
- * read before it is written, no two values may each be current at a time when the other is not, and no value may
- * be current only while another one is.
+ * This needs no search if all values differ (Gibbons and Korach, Testing Shared Memories, 1997). No value may be read
+ * before it is written. No two values may each be current at a time when the other is not. No value may be current only
+ * while another one is.
  */
 export class Register {
   readonly #clusters = new Map<unknown, Cluster>();
@@ -49,7 +49,7 @@ export class Register {
     return undefined;
   }
 
-  /** Returns which two values contradict each other, if any do. */
+  /** Returns two values that contradict each other, if there are any. */
   contradiction(): string | undefined {
     const forward: Zone[] = [];
     const backward: Zone[] = [];

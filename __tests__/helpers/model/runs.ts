@@ -18,22 +18,22 @@ import { overlapInProcesses, overlapInStores, processesProperty } from "./proces
 import { ProxiedNetwork } from "./proxied-network.js";
 import { SharedMemory, SharedMemoryStore } from "./shared-memory.js";
 
-/** What the model has to know of a backend, and how much of each kind the test command does with it. */
+/** The properties of a backend for the model, and how many runs of each kind the test command has. */
 export interface ModelBackend {
   backend: Backend;
-  /** Runs of commands, and how many at a time: most wait for the backend. */
+  /** Runs of commands. */
   runs: number;
   lanes: number;
-  /** Histories of clients at work at once. */
+  /** Histories of parallel clients. */
   busyRuns: number;
-  /** Histories with requests that are lost, repeated and late; 0 if the backend's client never repeats one. */
+  /** Histories with requests that are lost, repeated and late. 0 if the backend's client never repeats a request. */
   faultyRuns: number;
-  /** Schedules of requests from two hosts, and rounds of saves by two stores that overlap; 0 if stores share nothing. */
+  /** Schedules of requests from two hosts, and rounds of overlapping saves by two stores. 0 if stores share nothing. */
   schedules: number;
   rounds: number;
-  /** The `touchAfter` in seconds of a store that is given none; `undefined`: what the contract says. */
+  /** The `touchAfter` in seconds of a store without the option. `undefined`: the contract's default. */
   touchAfter?: number;
-  /** How far the stores' clean-up reaches; left out if the backend does it by itself. */
+  /** What a sweep of the stores covers. Left out if the backend deletes ended sessions by itself. */
   cleanup?: Real["cleanup"];
 }
 
@@ -58,7 +58,7 @@ const boundedMemory: Backend = {
   }),
 };
 
-/** Over HTTP: histories of clients, and rounds of saves that overlap, of processes that share a session file. */
+/** Runs over HTTP, of processes that share a session file: histories of clients, and rounds of overlapping saves. */
 export const PROCESSES_RUNS = 25;
 export const PROCESSES_ROUNDS = 100;
 /** Histories of clients behind proxies. */
@@ -81,12 +81,14 @@ export const modelBackends: readonly ModelBackend[] = [
 const MAX_COMMANDS = 30;
 const TIMEOUT_MS = 30_000;
 
-/** Where the report of a failure says `seed`, `path` and `replayPath`: `MODEL_REPLAY='{"seed":1,"path":"2:3",...}'`. */
+/** A failure's `seed`, `path` and `replayPath`, from its report: `MODEL_REPLAY='{"seed":1,"path":"2:3",...}'`. */
 const replay: { seed?: number; path?: string; replayPath?: string } = JSON.parse(
   process.env.MODEL_REPLAY ?? "{}",
 );
 
-/** Runs random commands against the stores of a backend and the model; rejects with the shortest that differ. */
+/**
+ * Runs random commands against the stores of a backend and the model. Rejects with the shortest commands that differ.
+ */
 export async function runModel(modelBackend: ModelBackend, runs: number): Promise<void> {
   const { backend, lanes, ...options } = modelBackend;
   const count = "seed" in replay ? 1 : lanes;
@@ -101,7 +103,7 @@ export async function runModel(modelBackend: ModelBackend, runs: number): Promis
   if (failed) throw failed.reason;
 }
 
-/** Runs clients at once against the stores of a backend; rejects with a history that the contract excludes. */
+/** Runs parallel clients against the stores of a backend. Rejects with a history that the contract excludes. */
 export function runClients({ backend }: ModelBackend, conditions: Conditions, runs: number): Promise<void> {
   return withPlace(backend, createStore =>
     assertProperty(concurrentProperty(createStore, backend.persistent, conditions), runs),
@@ -125,7 +127,7 @@ export async function runProxiedClients(backend: ProxiedBackend, runs: number): 
   }
 }
 
-/** The same for clients over HTTP, of four processes that share a session file. */
+/** The same for clients over HTTP, with four processes that share a session file. */
 export async function runProcesses(runs: number): Promise<void> {
   await withFolder(async path => {
     const servers = await WorkerCluster.start(4, path);
@@ -137,7 +139,7 @@ export async function runProcesses(runs: number): Promise<void> {
   });
 }
 
-/** Two stores whose saves of one session overlap; rejects with what they lost. */
+/** Runs two stores with overlapping saves of one session. Rejects with the lost changes. */
 export async function runOverlappingSaves({ backend }: ModelBackend, rounds: number): Promise<void> {
   await withPlace(backend, async createStore => {
     assert.deepEqual(await overlapInStores(createStore, rounds), []);
@@ -156,7 +158,10 @@ export async function runOverlappingProcesses(rounds: number): Promise<void> {
   });
 }
 
-/** Schedules of requests with clocks that differ; rejects with the first whose session ends too early or too late. */
+/**
+ * Runs schedules of requests with clocks that differ. Rejects with the first one whose session ends too early or too
+ * late.
+ */
 export async function runSchedules({ backend }: ModelBackend, count: number, firstSeed = 1): Promise<void> {
   await withPlace(backend, async createStore => {
     const error = await findSchedule(createStore, firstSeed, count);
@@ -181,7 +186,7 @@ type CreateStore = (options: StoreOptions) => AbstractStore;
 
 async function withPlace(backend: Backend, work: (createStore: CreateStore) => Promise<void>): Promise<void> {
   const place = await backend.open();
-  // Keeps open what closes with its last store.
+  // Keeps resources open that would close with the last store.
   const anchor = place.createStore({ prefix: `${randomUUID()}:` });
   try {
     await anchor.ping();
@@ -193,7 +198,7 @@ async function withPlace(backend: Backend, work: (createStore: CreateStore) => P
 }
 
 /**
- * That stores do what the model does, whatever the commands.
+ * States that stores do the same as the model, whatever the commands.
  *
  * @param shared - whether stores with the same prefix have the same sessions
  */

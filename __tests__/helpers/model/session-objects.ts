@@ -2,7 +2,7 @@ import type { TestSession } from "../../../lib/conformance/sessions.js";
 import type { Change, CookieChange } from "./generators.js";
 import type { SessionJson } from "./merging.js";
 
-/** A plain session with a cookie as express-session makes it. `text`: its expiry as text instead of a date. */
+/** Makes a plain session with a cookie like express-session's. `text`: its expiry is text instead of a date. */
 export function newSession(
   fields: Record<string, unknown>,
   cookieChange: CookieChange,
@@ -23,7 +23,7 @@ export function applyChange({ fields, remove, cookie }: Change, session: TestSes
   changeCookie(session, cookie, now);
 }
 
-/** Sets both times, since express-session's Cookie takes one from the other by the real clock. */
+/** Sets both times, because express-session's Cookie computes one from the other by the real clock. */
 function changeCookie({ cookie }: TestSession, change: CookieChange, now: number): void {
   if (change.does === "nothing") return;
   if (change.does === "field") {
@@ -36,7 +36,7 @@ function changeCookie({ cookie }: TestSession, change: CookieChange, now: number
   cookie.originalMaxAge = maxAge;
 }
 
-/** Defined and not assigned, since `__proto__` is one of the keys. */
+/** Defines the fields instead of assigning them, because `__proto__` is one of the keys. */
 function setFields(session: TestSession, fields: Record<string, unknown>): TestSession {
   for (const [key, value] of Object.entries(fields)) {
     Object.defineProperty(session, key, { value, writable: true, enumerable: true, configurable: true });
@@ -44,7 +44,7 @@ function setFields(session: TestSession, fields: Record<string, unknown>): TestS
   return session;
 }
 
-/** What is left of a request's `Session` when it is cloned. */
+/** What remains of a request's `Session` after cloning. */
 export function copyOf(session: TestSession): TestSession {
   return structuredClone(session);
 }

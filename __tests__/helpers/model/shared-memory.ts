@@ -19,7 +19,7 @@ interface Primitives {
   _scan(): AsyncIterable<ScannedRecord[]>;
 }
 
-/** The records of a memory store, for stores that stand for several processes. */
+/** The records of a memory store, shared by stores that stand for several processes. */
 export class SharedMemory {
   readonly primitives: Primitives;
   readonly #store: MemoryStore;
@@ -30,7 +30,7 @@ export class SharedMemory {
     this.primitives = this.#store as unknown as Primitives;
   }
 
-  /** By the clock of the store that does it. */
+  /** Sweeps by the clock of the store that calls it. */
   cleanup(now: () => number): Promise<number> {
     this.#now = now;
     return this.#store.cleanup();
@@ -41,7 +41,7 @@ export class SharedMemory {
   }
 }
 
-/** One of several stores on the same memory, with a clock of its own. Asynchronous, as those of a network are. */
+/** One of several stores on the same memory, with its own clock. It is asynchronous, like stores on a network. */
 export class SharedMemoryStore extends AbstractStore {
   readonly #memory: SharedMemory;
 
@@ -66,7 +66,7 @@ export class SharedMemoryStore extends AbstractStore {
     return this.#memory.primitives._touch(key, touch);
   }
 
-  /** Unlike the memory store, this one may get a removal twice. */
+  /** Unlike the memory store, this one may receive a delete twice. */
   override async _remove(key: string, removal: Removal): Promise<void> {
     const record = this.#memory.primitives._read(key)?.record;
     const isLater = record !== undefined && record !== UNREADABLE && record.version.includes(removal.id);

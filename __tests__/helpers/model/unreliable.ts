@@ -8,7 +8,7 @@ type Primitive = (key: string, change: unknown, operation: Operation) => Promise
 const WRITES = ["_write", "_touch", "_remove"] as const;
 const LATE_TIMEOUT_MS = 30_000;
 
-/** What can happen to a request. */
+/** The faults of a request. */
 const fates = [
   "forwarded",
   /** Delivered, the response lost, sent again by the client. */
@@ -17,21 +17,21 @@ const fates = [
   "overtaken",
   /** Delivered, the response lost. */
   "unanswered",
-  /** Held, never answered, and delivered late. */
+  /** Held, without a response, and delivered late. */
   "delayed",
-  /** Delivered and answered, then delivered again. */
+  /** Delivered with a response, then delivered again. */
   "duplicated",
 ] as const;
 
-/** What lies between stores and their backend. */
+/** The network between stores and their backend. */
 export interface Network {
   /** @param process - the number of the process whose store it is */
   connect(store: AbstractStore, process: number): Link;
-  /** Delivers all that is held. Nothing happens to later requests. */
+  /** Delivers all held requests. Later requests have no faults. */
   calm(): Promise<void>;
 }
 
-/** What has happened to the requests of one store so far. */
+/** The faults so far of one store's requests. */
 export interface Link {
   readonly faults: number;
   /** How many requests were, or are still, held. */
@@ -40,10 +40,10 @@ export interface Link {
 
 type CountedLink = { -readonly [K in keyof Link]: Link[K] };
 
-/** A network whose requests are lost, repeated, and late, as a seed says. */
+/** A network that loses, repeats and delays requests as a seed says. */
 export class UnreliableNetwork implements Network {
   readonly #random: () => number;
-  /** The probability that something happens to a request. */
+  /** The probability that a request has a fault. */
   #faultRate: number;
   readonly #late: (() => PromiseLike<unknown>)[] = [];
   readonly #deliveries = new Set<Promise<unknown>>();

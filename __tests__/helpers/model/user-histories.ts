@@ -5,7 +5,7 @@ import type { AbstractStore, StoreError, StoreOptions, UserSessionInfo } from ".
 import { below, seeded } from "../random.js";
 import { type Interval, UserOracle } from "./user-oracle.js";
 
-/** What the clients of a history do, and to which stores. */
+/** The settings of a history: its clients and its stores. */
 export interface UserHistory {
   /** The store of each process. */
   readonly stores: readonly AbstractStore[];
@@ -13,13 +13,13 @@ export interface UserHistory {
   readonly limit?: StoreOptions["maxSessionsPerUser"];
   readonly clients?: number;
   readonly steps?: number;
-  /** Lets all faults end, and whatever is late arrive. */
+  /** Lets all faults end, and all late requests arrive. */
   calm?(): Promise<void>;
 }
 
-/** Failures after which it is unknown whether a call took place. */
+/** Errors after which it is unknown whether a call took place. */
 const DOUBTFUL = ["ERR_STORE_UNAVAILABLE", "ERR_STORE_TIMEOUT"];
-/** Failures after which it is known that it did not. */
+/** Errors after which a call certainly did not take place. */
 const REFUSED = ["ERR_TOO_MANY_SESSIONS", "ERR_SESSION_NOT_FOUND"];
 
 const MAX_CALLS = 5;
@@ -34,8 +34,8 @@ export function historyOptions({ limit }: Pick<UserHistory, "limit">): StoreOpti
 }
 
 /**
- * Lets clients sign in and out, change, touch, find, count and end sessions of users at the same time, and checks what
- * they see. Returns how many calls there were of each kind.
+ * Lets parallel clients sign in and out, and change, touch, find, count and end sessions of users. Checks what they
+ * see. Returns how many calls there were of each kind.
  *
  * @throws Error that names the seed
  */
@@ -109,12 +109,12 @@ class Run {
   }
 
   #sid(): string | undefined {
-    // Mostly one of the last: the others are ended.
+    // Mostly one of the last sids, because the other sessions have ended.
     const recent = this.#sids.slice(-6);
     return recent[below(recent.length, this.#random)];
   }
 
-  /** Performs a call. The interval of one that may take place later does not end. */
+  /** Performs a call. If the call may take place later, its interval does not end. */
   async #during(call: () => Promise<unknown>): Promise<{ interval: Interval; outcome: Outcome }> {
     const interval = this.#oracle.begin();
     const end = (outcome: Outcome) => {
@@ -148,7 +148,7 @@ class Run {
     const sid = this.#sid();
     if (sid === undefined) return;
     const device = sid.slice(2);
-    // With a limit, a session that comes back to a user is seen in the list of before.
+    // With a limit, no user is set, because a session that returns to its user would be found in an older list.
     const user = this.#history.limit === undefined && this.#random() < 0.7 ? this.#user() : undefined;
     const change = this.#oracle.changed(device, user);
     let isSent = false;
@@ -199,7 +199,7 @@ class Run {
     if (one === undefined) return;
     const removal = this.#oracle.destroyed(deviceIn(one));
     const { interval, outcome } = await this.#during(() => store.destroyByHandle(user, one.handle));
-    // The session may have become another user's in the meantime, and has stayed then.
+    // The session may have changed to another user in the meantime, and then still exists.
     Object.assign(removal, interval, {
       outcome:
         outcome === "done" && !this.#oracle.isCertainly(user, deviceIn(one), interval) ? "doubtful" : outcome,
@@ -235,7 +235,7 @@ class Run {
     if (outcome === "done") this.#oracle.checkCount(user, interval, count, "countByUser");
   }
 
-  /** Nothing is under way any more: every process lists exactly the live sessions of each user. */
+  /** Called when no request is in flight: every process must list exactly the live sessions of each user. */
   async checkAtTheEnd(): Promise<void> {
     const { stores } = this.#history;
     const now = this.#oracle.begin();
@@ -262,7 +262,7 @@ class Run {
           throw new Error(`At the end countByUser is ${count}, not ${expected.length}`);
       }
     }
-    // And every one of them can be ended.
+    // Every one of the sessions can be ended.
     const [store] = stores as [AbstractStore];
     for (const user of USERS) await insist(() => store.destroyByUser(user));
     for (const [device, user] of live) {
@@ -273,7 +273,7 @@ class Run {
   }
 }
 
-/** Calls again what fails although there are no faults any more: the machine may be busy. */
+/** Repeats a call that fails although there are no faults any more, because the machine may be busy. */
 async function insist<T>(call: () => Promise<T>): Promise<T> {
   for (let calls = 1; ; calls++) {
     try {

@@ -4,18 +4,18 @@ import { replace } from "../broken-stores/fault.js";
 import { below } from "../random.js";
 import { MapStore } from "../stores/map-store.js";
 
-/** What a broken store does, to show that histories find it. */
+/** The fault of a broken store, which shows that histories find it. */
 export type UserFlaw =
-  /** Writes the session, then its entry: a failure in between leaves a session without an entry. */
+  /** Writes the session, then its entry. A failure in between leaves a session without an entry. */
   | "adds entries after the write"
-  /** A removal of garbage removes the entry of a later sign-in. */
+  /** Deletes the entry of a later sign-in when it deletes garbage. */
   | "removes entries by the key of the session"
   | "ignores the token of the list"
-  /** Lists what there was a moment ago. */
+  /** Returns a list that is outdated. */
   | "lists late"
   | "adds entries of new sessions only";
 
-/** Stores on a Map that respond after random times, in which others may do something. */
+/** Stores on a Map that respond after random times, so that calls overlap. */
 export function createSlowStore(
   records: Map<string, string>,
   options: StoreOptions,

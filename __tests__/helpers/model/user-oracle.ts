@@ -9,7 +9,7 @@ const INFINITY = Number.POSITIVE_INFINITY;
 
 type Outcome = "done" | "doubtful" | "refused" | undefined;
 
-/** A call that gives a session a user, or none, or the removal of one session or of all of a user. */
+/** A call that gives a session a user, or none, or that destroys one session or all sessions of a user. */
 interface Event extends Interval {
   outcome: Outcome;
 }
@@ -19,14 +19,14 @@ interface UserChange extends Event {
 }
 
 interface Device {
-  /** The first one created the session. */
+  /** The first change created the session. */
   readonly changes: UserChange[];
   readonly removals: Event[];
 }
 
 /**
- * Knows of a history what must be so, whatever the order of calls that overlapped: who certainly has a session, and
- * which ones have certainly ended. Everything else may be either way.
+ * Derives from a history what must hold for every order of the overlapping calls: which user certainly has a session,
+ * and which sessions have certainly ended. Everything else is undecided.
  */
 export class UserOracle {
   readonly #limit: number | undefined;
@@ -34,7 +34,7 @@ export class UserOracle {
   readonly #removalsByUser: (Event & { readonly user: string })[] = [];
   #time = 0;
 
-  /** @param limit - the most sessions of a user, if there is a limit, which ends sessions by itself */
+  /** @param limit - the most sessions of a user, if there is a limit, because it ends sessions by itself */
   constructor(limit: number | undefined) {
     this.#limit = limit;
   }
@@ -70,7 +70,7 @@ export class UserOracle {
     return removal;
   }
 
-  /** Whether the session, if it lives, has this user during all of the interval. */
+  /** Whether the session, if it lives, has this user during the whole interval. */
   isCertainly(user: string | undefined, device: string, { start, end }: Interval): boolean {
     const changes = (this.#devices.get(device) as Device).changes.filter(
       ({ outcome }) => outcome !== "refused",
@@ -94,7 +94,7 @@ export class UserOracle {
     return this.#removalsByUser.some(each => isOver(each) && this.isCertainly(each.user, device, each));
   }
 
-  /** Whether the session certainly lives during all of the interval. */
+  /** Whether the session certainly lives during the whole interval. */
   #lives(device: string, { start, end }: Interval): boolean {
     if (this.#limit !== undefined) return false;
     const { changes, removals } = this.#devices.get(device) as Device;
@@ -138,7 +138,7 @@ export class UserOracle {
     if (by === "countByUser") this.#checkLimit(user, count);
   }
 
-  /** At the end: no session that has ended lives, and none is lost. */
+  /** Called at the end: no ended session lives, and no session is lost. */
   checkLive(now: Interval, live: ReadonlyMap<string, unknown>): void {
     for (const device of this.#devices.keys()) {
       if (live.has(device) && this.#hasEnded(device, now)) throw new Error(`${device} lives, but has ended`);

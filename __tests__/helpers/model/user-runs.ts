@@ -12,7 +12,7 @@ import { historyOptions, runUserHistory } from "./user-histories.js";
 
 type Limit = StoreOptions["maxSessionsPerUser"];
 
-/** The limits that histories are run with. */
+/** The limits of the histories. */
 export const LIMITS: Limit[] = [
   undefined,
   { max: 2, onExceeded: "end-oldest" },
@@ -25,7 +25,7 @@ export const proxiedUserBackends = proxiedBackends.filter(({ name }) =>
 );
 
 export interface UserRuns {
-  /** The seed of the first history; the others count up from it. */
+  /** The seed of the first history. The others count up from it. */
   readonly seed: number;
   readonly count: number;
   readonly limit: Limit;
@@ -33,7 +33,7 @@ export interface UserRuns {
 
 type Counts = Record<string, number>;
 
-/** Runs histories, each with a prefix of its own. Returns how many calls there were of each kind. */
+/** Runs histories, each with its own prefix. Returns how many calls there were of each kind. */
 export async function runOn(
   open: (prefix: string) => readonly AbstractStore[],
   { seed, count, limit }: UserRuns,
@@ -61,7 +61,7 @@ const FAULTS = {
   release: 0.3,
 };
 
-/** Processes whose requests are held, repeated, delayed, and lose their responses. */
+/** Processes whose requests are held, repeated and delayed, and whose responses are lost. */
 export class ProxiedUsers {
   readonly #backend: OpenProxiedBackend;
   readonly #links: readonly ProxyLink[];
@@ -104,7 +104,7 @@ export class ProxiedUsers {
 
   #start(prefix: string, limit: Limit): AbstractStore[] {
     for (const { proxy } of this.#links) {
-      // Grants of leases are forwarded: they are not what this is about.
+      // Grants of leases are forwarded, because these histories do not test them.
       const only = ({ kind, body }: { kind: string; body: Buffer }) =>
         kind === "write" && body.includes(prefix);
       injectRandomFaults(proxy, this.#random, { ...FAULTS, only });

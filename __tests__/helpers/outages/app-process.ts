@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
 
-/** Which store the application has. */
+/** The application's store. */
 export interface StoreChoice {
   kind: "memory" | "file" | "dynamodb" | "etcd";
   timeoutMs?: number;
@@ -12,10 +12,10 @@ export interface StoreChoice {
   path?: string;
 }
 
-/** An application in a process of its own: outage-app.cjs. */
+/** An application in its own process: outage-app.cjs. */
 export class AppProcess {
   readonly #process: ChildProcess;
-  /** Rejects when it ends. */
+  /** Rejects when the process ends. */
   readonly #ended: Promise<never>;
   #port = 0;
 
@@ -28,7 +28,7 @@ export class AppProcess {
     this.#ended = once(child, "close").then(() => {
       throw new Error(`The application has ended: ${complaints}`);
     });
-    // It ends later in any case.
+    // The process always ends later, so this rejection must not count as unhandled.
     this.#ended.catch(() => {});
   }
 
@@ -42,14 +42,14 @@ export class AppProcess {
     return app;
   }
 
-  /** Has it do something that it does between requests. */
+  /** Runs a task of the application between requests. */
   async do<T>(task: "measure" | "burst", options: object = {}): Promise<T> {
     const answer = this.#message<{ result: T }>();
     this.#process.send({ task, ...options });
     return (await answer).result;
   }
 
-  /** Sends requests, `atOnce` at a time, from the list in turn; returns what was answered, status and body. */
+  /** Sends the requests of the list in turn, `atOnce` at a time. Returns the responses, as status and body. */
   async flood(calls: string[], count: number, atOnce: number, cookie: string): Promise<Set<string>> {
     const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
     const answers = new Set<string>();
@@ -67,7 +67,7 @@ export class AppProcess {
     return answers;
   }
 
-  /** Signs in, as soon as the backend is quick enough for that; returns the cookie. */
+  /** Signs in, as soon as the backend is quick enough. Returns the cookie. */
   async signIn(user: string): Promise<string> {
     for (;;) {
       const { headers } = await this.#send(`POST /sign-in?user=${user}`, "", undefined);

@@ -1,5 +1,6 @@
-// An application in a process of its own, so that what it holds can be measured: start it with --expose-gc. The argument
-// says which store, as JSON. It tells its port when it listens, and answers each message with what that asks for.
+// An application in its own process, so that its memory can be measured. Start it with --expose-gc. The argument is
+// JSON with its store. The application reports its port when it listens, and responds to each message with the result
+// of the task.
 
 const { once } = require("node:events");
 const { monitorEventLoopDelay } = require("node:perf_hooks");
@@ -23,7 +24,7 @@ const stores = {
     return new DynamoDBStore({ client, tableName, timeoutMs });
   },
   etcd: () => {
-    // Without its circuit breaker: else most calls would never be sent during an outage.
+    // No circuit breaker, because otherwise most calls would never be sent during an outage.
     const faultHandling = { host: () => ({ execute: call => call({}) }) };
     return new EtcdStore({ client: new Etcd3({ hosts: endpoint, faultHandling }), timeoutMs });
   },
@@ -35,7 +36,7 @@ const eventLoop = monitorEventLoopDelay({ resolution: 10 });
 eventLoop.enable();
 
 const app = express();
-// As the application sees it: who sends many at once waits for the connection first.
+// The duration as the application sees it. A client with many requests first waits for the connection.
 app.use((_req, res, next) => {
   const start = performance.now();
   res.on("finish", () => {
@@ -53,15 +54,15 @@ app.post("/sign-in", (req, res, next) => {
   });
 });
 app.use((error, req, res, _next) => {
-  // Or express-session would turn to the failing store once more.
+  // Otherwise express-session calls the failing store again.
   req.session = null;
   res.status(503).json(error.code);
 });
 
 const tasks = {
   /**
-   * What the process holds when it has come to rest; how long a request took since the last time at most, and for how
-   * long the process was held up at most.
+   * Measures the process after it has come to rest: its memory, the slowest request since the last measurement, and the
+   * longest time that the event loop was held.
    */
   async measure() {
     const times = { slowestMs, heldUpMs: eventLoop.max / 1e6 };
@@ -75,7 +76,7 @@ const tasks = {
     return { bytes: heapUsed + external, resources: process.getActiveResourcesInfo(), ...times };
   },
 
-  /** Reads so many sessions at once, of which one in ten is there. */
+  /** Reads `count` sessions in parallel, of which one in ten exists. */
   async burst({ count }) {
     const sids = Array.from({ length: count }, (_, index) => `sid-${index}`);
     const there = new Set(sids.filter((_, index) => index % 10 === 0));

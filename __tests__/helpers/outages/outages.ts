@@ -12,7 +12,7 @@ import type { AbstractStore, StoreOptions } from "../../../lib/index.js";
 import { dynamodbClient, type OwnEtcd, startEtcd } from "../engines/engines.js";
 import type { StoreChoice } from "./app-process.js";
 
-/** A backend that can be made to fail. */
+/** A backend that tests can make fail. */
 export interface System {
   createStore(options: StoreOptions): AbstractStore;
   fail(): Promise<void>;
@@ -29,7 +29,7 @@ export async function temporaryFolder(): Promise<string> {
   return mkdtemp(join(tmpdir(), "express-session-stores-test-"));
 }
 
-/** Without etcd3's retries, and without its circuit breaker, which refuses every call for 5 s after a few failed. */
+/** No retries by etcd3, and no circuit breaker, which would reject every call for 5 s after a few failures. */
 const noFaultHandling = { execute: (call: (context: object) => unknown) => call({}) };
 
 export async function openEtcd(how: "stopped" | "frozen"): Promise<RemoteSystem> {
@@ -57,7 +57,7 @@ export async function openEtcd(how: "stopped" | "frozen"): Promise<RemoteSystem>
   };
 }
 
-/** Stops the process, and waits until it answers nothing any more: on a busy machine that is not at once. */
+/** Stops the process, and waits until it no longer responds. On a busy machine that takes a moment. */
 async function freeze({ pid, endpoint }: OwnEtcd): Promise<void> {
   process.kill(pid, "SIGSTOP");
   const answers = () => fetch(`${endpoint}/version`, { signal: AbortSignal.timeout(100) });
@@ -69,11 +69,11 @@ async function freeze({ pid, endpoint }: OwnEtcd): Promise<void> {
   );
 }
 
-/** Stands before an engine and passes everything on, unless it is told otherwise. */
+/** A proxy in front of an engine that forwards everything, unless `silent` is set. */
 export class Gateway {
-  /** Takes connections and requests, and answers none. */
+  /** If set, accepts connections and requests, but sends no responses. */
   silent = false;
-  /** How many connections there were at once. */
+  /** The most connections at the same time. */
   most = 0;
   readonly #target: URL;
   readonly #sockets = new Set<Socket>();
@@ -110,7 +110,7 @@ export class Gateway {
     this.#port = (this.#server.address() as { port: number }).port;
   }
 
-  /** From now on connections are refused. */
+  /** Rejects connections from now on. */
   async stop(): Promise<void> {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();

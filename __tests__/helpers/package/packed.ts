@@ -16,22 +16,22 @@ const optionalPeers = Object.keys(manifest.peerDependenciesMeta);
 export const typePackages = ["@types/express", "@types/express-session", "@types/node"];
 
 /**
- * The package as its users get it: packed from `dist` as it is (`npm test` builds it before), and unpacked into projects
- * that have nothing else than what the test says.
+ * The package as its users get it. It is packed from the existing `dist`, which `npm test` builds first. Then it is
+ * unpacked into projects that contain nothing except what the test names.
  */
 class PackedPackage {
   #folder = "";
   #unpacked = "";
   /** Relative to the package, with slashes. */
   files: string[] = [];
-  /** A project with the dependencies, and not one of the optional peers. */
+  /** A project with the dependencies, but without optional peers. */
   bare = "";
-  /** A project with all peers, their types, and what the examples need. */
+  /** A project with all peers, their types, and the packages that the examples need. */
   full = "";
 
   async create(): Promise<void> {
     this.#folder = await realpath(await mkdtemp(join(tmpdir(), "express-session-stores-test-")));
-    // `npm publish --dry-run` runs the tests too, with its options in the environment.
+    // `npm publish --dry-run` also runs the tests, with its options in the environment.
     await run("npm", ["pack", "--ignore-scripts", "--dry-run=false", "--pack-destination", this.#folder], {
       cwd: root,
     });
@@ -56,7 +56,7 @@ class PackedPackage {
     return await readFile(join(this.#unpacked, path), "utf8");
   }
 
-  /** A project with the package, what it cannot do without, and `more` packages. */
+  /** Creates a project with the package, its required dependencies, and `more` packages. */
   async createProject(title: string, more: string[]): Promise<string> {
     const folder = join(this.#folder, title);
     const modules = join(folder, "node_modules");
@@ -68,7 +68,10 @@ class PackedPackage {
     return folder;
   }
 
-  /** Node and TypeScript look for packages in the folders above too, where they would find what is to be missing. */
+  /**
+   * Node.js and TypeScript also look for packages in parent folders, where they would find packages that must be
+   * missing.
+   */
   assertNothingAbove(): void {
     for (const peer of optionalPeers) {
       for (const modules of createRequire(join(this.bare, "/")).resolve.paths(peer) ?? []) {
@@ -87,7 +90,7 @@ class PackedPackage {
   }
 }
 
-/** The package, which is packed before the tests and removed after them. */
+/** The package, which is packed before the tests and deleted after them. */
 export function usePackage(): PackedPackage {
   const packed = new PackedPackage();
   beforeAll(() => packed.create());

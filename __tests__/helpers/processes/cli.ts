@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { type AbstractStore, createStore, type StoreOptions } from "../../../lib/index.js";
 import { etcdEndpoints } from "../engines/engines.js";
 
-/** The program as it is built. */
+/** The built program. */
 export const PROGRAM = join(__dirname, "../../../dist/cli.js");
 
-/** The engines want credentials, but any will do. */
+/** The engines require credentials, but accept any. */
 const AWS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
 
 export interface CliOptions {
@@ -25,7 +25,7 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** A process of the program that runs. */
+/** A running process of the program. */
 export class CliProcess {
   readonly child: ChildProcess;
   readonly result: Promise<CliResult>;
@@ -33,7 +33,7 @@ export class CliProcess {
   stderr = "";
 
   constructor(command: string, args: readonly string[], { cwd, env, input }: CliOptions = {}) {
-    // Nothing of the environment of the tests, such as the flags of their Node.
+    // Not the whole environment of the tests, which contains for example the flags of their Node.js.
     const { PATH, HOME, TMPDIR } = process.env;
     this.child = spawn(command, args, { cwd, env: { PATH, HOME, TMPDIR, ...AWS, ...env } });
     this.child.stdout?.setEncoding("utf8").on("data", chunk => {
@@ -50,7 +50,7 @@ export class CliProcess {
     }));
   }
 
-  /** Waits until the process has printed what matches. */
+  /** Waits until the output of the process matches. */
   async until(pattern: RegExp): Promise<void> {
     while (!pattern.test(this.stdout + this.stderr)) {
       if (this.child.exitCode !== null) throw new Error(`It ended: ${this.stdout}${this.stderr}`);
@@ -63,12 +63,12 @@ export function start(args: readonly string[], options?: CliOptions): CliProcess
   return new CliProcess(process.execPath, [PROGRAM, ...args], options);
 }
 
-/** Runs the program to its end, without anything on stdin unless there is an input. */
+/** Runs the program to its end, with an empty stdin unless there is an input. */
 export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   return await start(args, { input: "", ...options }).result;
 }
 
-/** Starts the program on a pseudo terminal, for its stdin, stdout and stderr. */
+/** Starts the program on a pseudoterminal, for its stdin, stdout and stderr. */
 export function startOnTerminal(args: readonly string[], { env, ...options }: CliOptions = {}): CliProcess {
   const command = [process.execPath, PROGRAM, ...args].map(part => `'${part}'`).join(" ");
   return new CliProcess("script", ["-qec", command, "/dev/null"], {
@@ -85,7 +85,7 @@ export function jsonLines(stdout: string): Record<string, unknown>[] {
     .map(line => JSON.parse(line));
 }
 
-/** What the AWS SDK says of versions of Node that it will not support. */
+/** Removes the AWS SDK's warnings about versions of Node.js that it will not support. */
 function withoutWarnings(stderr: string): string {
   return stderr.replace(/\(node:\d+\) Warning: NodeVersionSupportWarning[\s\S]*?\(Use `node .*\)\n/g, "");
 }
@@ -93,7 +93,7 @@ function withoutWarnings(stderr: string): string {
 /** A place for sessions that has a URL. */
 export interface CliBackend {
   readonly name: string;
-  /** Opens a new place. Resolves with its URL. */
+  /** Creates a new place for sessions. Resolves with its URL. */
   create(folder: string): Promise<string>;
 }
 
@@ -137,7 +137,7 @@ export function useFolder(): () => string {
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** The sessions that {@link seed} saves, by their sids: the user, the days since the last use, the size. */
+/** The sessions that {@link seed} saves, by sid: the user, the days since the last use, the size. */
 export const seeded: Record<string, { user?: string; idleDays: number; size: number }> = {
   "sid-of-ada-1": { user: "ada", idleDays: 0, size: 10 },
   "sid-of-ada-2": { user: "ada", idleDays: 40, size: 3000 },
@@ -149,7 +149,7 @@ export const SECRET_VALUE = "a-value-nobody-may-see";
 
 export const userOf = (session: object) => (session as { user?: string }).user;
 
-/** Saves the sessions of {@link seeded}, and one that has ended. */
+/** Saves the sessions of {@link seeded}, and a session that has ended. */
 export async function seed(url: string, options: StoreOptions = {}): Promise<void> {
   const start = Date.now();
   let now = start;
@@ -168,7 +168,7 @@ export async function seed(url: string, options: StoreOptions = {}): Promise<voi
   }
 }
 
-/** The sids that a store still has. */
+/** The sids that are still in a store. */
 export async function sidsIn(url: string): Promise<string[]> {
   const store = createStore(url);
   try {

@@ -8,11 +8,11 @@ interface Ports {
   own: number;
 }
 
-/** Processes of Node's cluster that serve one application over one session file. See cluster-worker.cjs. */
+/** Processes of Node.js's cluster module that serve one application over one session file. See cluster-worker.cjs. */
 export class WorkerCluster {
   readonly workers: Worker[];
   readonly #ports: Ports[];
-  /** How many requests a gate still waits for. */
+  /** The number of requests that a gate still waits for. */
   readonly #expected = new Map<string, { missing: number; gate: Gate }>();
 
   private constructor(workers: Worker[], ports: Ports[]) {
@@ -42,19 +42,19 @@ export class WorkerCluster {
     return new Browser(addressOf(this.#ports[worker % this.#ports.length]?.own), cookie);
   }
 
-  /** Waits until `count` requests, in whatever processes, are held at a gate. */
+  /** Waits until `count` requests are held at a gate, in any of the processes. */
   async reached(name: string, count: number): Promise<void> {
     const gate = new Gate();
     this.#expected.set(name, { missing: count, gate });
     await gate.reached;
   }
 
-  /** Lets the requests at a gate go on. */
+  /** Lets the requests at a gate continue. */
   open(name: string): void {
     for (const worker of this.workers) worker.send({ open: name });
   }
 
-  /** Ends the workers as their primary's end would. */
+  /** Ends the workers as the end of their primary would. */
   async stop(): Promise<void> {
     const running = this.workers.filter(worker => !worker.isDead());
     const exits = running.map(worker => once(worker, "exit"));
@@ -70,12 +70,12 @@ export class WorkerCluster {
   }
 }
 
-/** What a worker tells when it listens. */
+/** Returns the ports that a worker reports when it listens. */
 async function portsOf(worker: Worker): Promise<Ports> {
   const ended = once(worker, "exit").then(([code]) => {
     throw new Error(`A worker ended with ${code}: has the package been built?`);
   });
-  // It ends later in any case.
+  // The worker always ends later, so this rejection must not count as unhandled.
   ended.catch(() => {});
   const [ports] = await Promise.race([once(worker, "message"), ended]);
   return ports;

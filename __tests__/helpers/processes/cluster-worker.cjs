@@ -1,6 +1,6 @@
-// A worker of cluster.test.ts: an application over the built FileStore, on the path that is its argument. It listens
-// on the port that all workers share and on one of its own. Where a route passes a gate, the primary is told that a
-// request is there, and says when the gate is open.
+// A worker of cluster.test.ts: an application over the built FileStore, whose path is the argument. It listens on the
+// port that all workers share, and on its own. At a gate, a route reports its request to the primary, and waits until
+// the primary opens the gate.
 
 const { once } = require("node:events");
 const express = require("express");
@@ -38,7 +38,7 @@ app.post("/sign-out", (req, res, next) => {
   req.session.destroy(error => (error ? next(error) : res.json(null)));
 });
 
-// Answers with the process that served it.
+// The response contains the process that served it.
 app.post("/set", async (req, res) => {
   const { gate, ...changes } = req.query;
   if (gate !== undefined) await pass(gate);

@@ -1,5 +1,5 @@
-// Reads session files in a process of its own: LMDB can end the process that opens a damaged one. For each path that is
-// an argument it writes a line of JSON, with the sessions it found by their `value`, how many it could not read, and
+// Reads session files in a separate process, because LMDB can end a process that opens a damaged file. For each path in
+// the arguments it writes a line of JSON: the sessions that it found by their `value`, how many it could not read, and
 // the error of each method. With `--nobody` it gives up the rights of root first.
 
 const { FileStore } = require("express-session-stores/file");
@@ -34,7 +34,7 @@ async function read(path) {
 }
 
 async function main(paths) {
-  // Only now: it may not be allowed to load the package.
+  // Only after loading the package, because the new user may not be allowed to read it.
   if (paths[0] === "--nobody") {
     paths.shift();
     if (process.getuid() === 0) {

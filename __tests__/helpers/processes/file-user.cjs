@@ -1,4 +1,4 @@
-// Uses a session file in a process of its own until stdin ends. Arguments: the path, then what to do with it:
+// Uses a session file in a separate process until stdin ends. Arguments: the path, then the action:
 //
 //   use              reads and writes a session, then says "ready" or the error as JSON, with the milliseconds it took
 //   read-and-die     reads a session and is killed in the same turn of the event loop

@@ -1,9 +1,9 @@
-// Writes sessions to a file until it is killed, or told on stdin to stop. Arguments: the path, a name for its sessions,
-// a number that no earlier writer of that name had.
+// Writes sessions to a file until it is killed, or until stdin requests its end. Arguments: the path, a name for its
+// sessions, and a number that no earlier writer with that name had.
 //
-// A line on stdout before each write, "> place value", and one after it was acknowledged, "< place value"; an error is
-// "! code message". A place is a sid, or `shared/<name>`: the field of that name in a session that all writers change. A
-// value that is 0 means that the session was destroyed.
+// It prints a line before each write, "> place value", and a line after its acknowledgment, "< place value". An error
+// is "! code message". A place is a sid, or `shared/<name>`: the field with that name in a session that all writers
+// change. The value 0 means that the session was destroyed.
 
 const { writeSync } = require("node:fs");
 const { FileStore } = require("express-session-stores/file");
@@ -38,7 +38,7 @@ async function write(sid, find) {
   value += 1;
   const written = value;
   say(`> ${sid} ${written}`);
-  // Of all sizes, also of some pages: what is read back has to fit the value.
+  // Sessions have all sizes, some of several pages. The content depends on the value, so that a mixture is noticed.
   await store.set(sid, { ...session, value: written, filling: String(written).repeat(2 ** (written % 11)) });
   say(`< ${sid} ${written}`);
 }

@@ -5,17 +5,17 @@ import { createInterface } from "node:readline";
 import type { SessionData } from "express-session";
 import type { FileStore } from "../../../lib/file/store.js";
 
-/** The value of a session that is destroyed, or was never there. */
+/** The value of a session that was destroyed, or never existed. */
 const NONE = 0;
 
 const NEW_SESSION: SessionData = { cookie: { originalMaxAge: null } };
 
-/** What several writers were told about their writes, and so what has to be stored. */
+/** The responses to the writes of several writers, and therefore what must be stored. */
 export class Ledger {
-  /** How many writes were acknowledged. */
+  /** The number of acknowledged writes. */
   acknowledged = 0;
   readonly #growth = new EventEmitter();
-  /** By place: the last acknowledged value, and those of writes since that may or may not have happened. */
+  /** By place: the last acknowledged value, and the values of later writes that may or may not have happened. */
   readonly #places = new Map<string, { value: number; attempts: number[] }>();
 
   attempt(place: string, value: number): void {
@@ -28,12 +28,12 @@ export class Ledger {
     this.#growth.emit(String(this.acknowledged));
   }
 
-  /** Waits until so many more writes are acknowledged. */
+  /** Waits for `count` more acknowledged writes. */
   async grown(count: number): Promise<void> {
     await once(this.#growth, String(this.acknowledged + count));
   }
 
-  /** Looks for everything in the store; returns what is missing or was not written by anybody. */
+  /** Checks the content of the store. Returns every missing value, and every value that nobody wrote. */
   async differences(store: FileStore): Promise<string[]> {
     const differences: string[] = [];
     for (const [place, { value, attempts }] of this.#places) {
@@ -61,7 +61,7 @@ async function valueAt(store: FileStore, place: string): Promise<number> {
   return filling === String(value).repeat(2 ** (Number(value) % 11)) ? Number(value) : Number.NaN;
 }
 
-/** Makes the session that several writers change. */
+/** Creates the session that several writers change. */
 export async function prepare(store: FileStore): Promise<void> {
   await store.set("shared", NEW_SESSION);
 }
@@ -99,13 +99,13 @@ export class Writer {
     this.#process.stderr?.setEncoding("utf8").on("data", text => this.errors.push(text));
   }
 
-  /** Ends it as a crash would; the ledger has then all that it said. */
+  /** Ends the process like a crash. Afterwards, the ledger contains everything that it printed. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await Promise.all([this.#told, this.#ended]);
   }
 
-  /** Lets it end what it is doing. */
+  /** Lets the process finish its current write. */
   async stop(): Promise<void> {
     this.#process.stdin?.end();
     await Promise.all([this.#told, this.#ended]);

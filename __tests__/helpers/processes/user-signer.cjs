@@ -1,4 +1,4 @@
-// Signs in and out in a process of its own until it is killed. Arguments: the path of the session file, then the limit.
+// Signs in and out in a separate process until it is killed. Arguments: the path of the session file, then the limit.
 
 const { FileStore } = require("express-session-stores/file");
 

@@ -12,12 +12,12 @@ import { MemoryStore } from "../../../lib/memory.js";
 import { dynaliteClient, dynamodbClient, etcdClient } from "../engines/engines.js";
 import { type Traffic, trafficOfDynamoDB, trafficOfEtcd } from "./counting.js";
 
-/** A place where sessions are kept, opened once for the tests of a file that use it. */
+/** A backend for sessions. It is opened once for all tests of a file that use it. */
 export interface Backend {
   readonly name: string;
   /** Whether sessions outlive the store that saved them, and other stores on the same backend see them. */
   readonly persistent: boolean;
-  /** Whether its stores take the option `user`. @defaultValue `false` */
+  /** Whether its stores support the option `user`. @defaultValue `false` */
   readonly hasUsers?: boolean;
   open(): Promise<OpenBackend>;
 }
@@ -33,14 +33,14 @@ interface OldRecord {
 
 export interface OpenBackend {
   createStore(options: StoreOptions): AbstractStore;
-  /** Stores a record in the format of version 0.1. Not in memory, where none can be. */
+  /** Stores a record in the format of version 0.1. Not in memory, which cannot contain one. */
   putOld?(key: string, record: OldRecord): Promise<unknown>;
-  /** What the client sends from now on. Only where there is a client. */
+  /** Records the client's requests from now on. Only for backends with a client. */
   watch?(): Traffic;
   close(): Promise<void>;
 }
 
-/** The text of a record in version 0.1, for backends with one value for each key. */
+/** Encodes a record in the format of version 0.1, for backends with one value for each key. */
 function encodeOld({ data, version, expiresAt, slack, createdAt }: OldRecord): string {
   return `${version} ${expiresAt} ${slack} ${createdAt}\n${data}`;
 }
@@ -128,7 +128,7 @@ export const etcd: Backend = {
   },
 };
 
-/** It has no transactions, which lists of users need. */
+/** It has no transactions, which lists of users require. */
 export const dynalite = dynamodb("DynamoDB (dynalite)", dynaliteClient, false);
 
 export const backends: readonly Backend[] = [
@@ -140,8 +140,8 @@ export const backends: readonly Backend[] = [
 ];
 
 /**
- * Opens a backend for the tests of the enclosing `describe`. The stores that the returned function makes share a
- * prefix of the test's own, with `options.prefix` behind it; after the test they are cleared and closed.
+ * Opens a backend for the tests of the enclosing `describe`. Its stores share a prefix that is unique to each test,
+ * followed by `options.prefix`. After the test, they are cleared and closed.
  */
 export function useBackend(backend: Backend): (options?: StoreOptions) => AbstractStore {
   const stores: AbstractStore[] = [];

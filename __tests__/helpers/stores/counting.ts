@@ -1,49 +1,49 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { Etcd3 } from "etcd3";
 
-/** What a request carries, or its answer, as the wire has it. */
+/** The content of a request or of its response, in the wire format. */
 // biome-ignore lint/suspicious/noExplicitAny: the tests know what they ask for
 export type Message = Record<string, any>;
 
 export interface Request {
   name: string;
   input: Message;
-  /** What it failed with, if it did. */
+  /** The error of the request, if it failed. */
   error?: unknown;
 }
 
-/** Stands between a client and its engine for one request: performs it once, twice, not at all, or changes the answer. */
+/** Replaces one request of a client. It can perform the request once, twice or not at all, or change the response. */
 export type Interference = (perform: () => Promise<Message>, input: Message) => Promise<Message>;
 
-/** What a client sends, and a place to interfere with it. */
+/** The requests of a client, and a place to interfere with them. */
 export class Traffic {
   readonly #requests: Request[] = [];
   readonly #interferences = new Map<string, Interference[]>();
   #onRequest: ((request: Request) => void) | undefined;
 
-  /** Calls `listener` for each request, in the context in which it is sent, and keeps none of them. */
+  /** Calls `listener` for each request, in the context in which it is sent, and records no requests. */
   listen(listener: (request: Request) => void): void {
     this.#onRequest = listener;
   }
 
-  /** The names of the requests that `work` sends. */
+  /** Returns the names of the requests that `work` sends. */
   async during(work: () => unknown): Promise<string[]> {
     return (await this.requestsDuring(work)).map(({ name }) => name);
   }
 
-  /** The requests that `work` sends. */
+  /** Returns the requests that `work` sends. */
   async requestsDuring(work: () => unknown): Promise<Request[]> {
     const from = this.#requests.length;
     await work();
     return this.#requests.slice(from);
   }
 
-  /** Interferes with the next request of that name, or after earlier calls with the one after. */
+  /** Interferes with the next request of that name. If called again, then with the request after that. */
   next(name: string, interference: Interference): void {
     this.#interferences.set(name, [...(this.#interferences.get(name) ?? []), interference]);
   }
 
-  /** Forgets the interferences whose requests have not come, and returns the names of those. */
+  /** Forgets the interferences whose requests were not sent, and returns the names of these requests. */
   forgetAwaited(): string[] {
     const awaited = [...this.#interferences].flatMap(([name, left]) => left.map(() => name));
     this.#interferences.clear();
@@ -64,13 +64,13 @@ export class Traffic {
   }
 }
 
-/** A request that is performed and sent again, since its answer was lost. */
+/** Performs a request twice, like a client that sends it again because the response was lost. */
 export const performTwice: Interference = async perform => {
   await perform();
   return await perform();
 };
 
-/** A request that is performed, but whose answer is lost. */
+/** Performs a request, but loses its response. */
 export function loseAnswer(error: Error): Interference {
   return async perform => {
     await perform();
@@ -111,8 +111,8 @@ interface HttpResponse {
 }
 
 /**
- * The HTTP requests of a DynamoDB client, by the names of the operations, with the JSON that goes over the wire. An
- * answer is `{ statusCode, body }`. What the SDK sends again by itself is counted again.
+ * The HTTP requests of a DynamoDB client, by the names of the operations, with the JSON of the wire format. A response
+ * is `{ statusCode, body }`. A request that the SDK repeats is counted again.
  */
 export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
   const traffic = new Traffic();
@@ -120,7 +120,7 @@ export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
     next => async args => {
       const { headers, body } = args.request as HttpRequest;
       const name = headers["x-amz-target"]?.split(".")[1] as string;
-      // Not `Buffer.from(body)`, for which the SDK prints a warning.
+      // Not `Buffer.from(body)`, because the SDK prints a warning for it.
       const input = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
       const answer = await traffic.carry(name, input, async () => {
         const { statusCode, body } = (await next(args)).response as HttpResponse;
@@ -129,7 +129,7 @@ export function trafficOfDynamoDB(client: DynamoDBClient): Traffic {
       const { statusCode } = answer;
       return { response: { statusCode, headers: {}, body: Buffer.from(JSON.stringify(answer.body)) } };
     },
-    // The innermost place: within the SDK's own retries.
+    // The innermost position, within the SDK's own retries.
     { step: "deserialize", priority: "low", name: "traffic" },
   );
   return traffic;

@@ -23,7 +23,7 @@ import {
 /** The size of a page of a scan. */
 export const PAGE_SIZE = 100;
 
-/** The limit of a {@link MapStore} on one session. */
+/** The size limit of a session in a {@link MapStore}. */
 export const MAX_SESSION_BYTES = 1_000_000;
 
 /** The entries of a user, by their ids, and how many were added so far. */
@@ -35,11 +35,11 @@ interface List {
 /** The lists of users beside the records that stores share. */
 const listsOf = new WeakMap<Map<string, string>, Map<string, List>>();
 
-/** A correct and simple store on a Map that stores can share, for the faults to break. */
+/** A correct and simple store on a Map that several stores can share, for tests to break. */
 export class MapStore extends AbstractStore {
   readonly options: StoreOptions;
   readonly #records: Map<string, string>;
-  /** Whether the backend is out of order. */
+  /** Whether the backend is unavailable. */
   down = false;
 
   constructor(options: StoreOptions, records: Map<string, string>) {
@@ -53,7 +53,7 @@ export class MapStore extends AbstractStore {
     return this.#records;
   }
 
-  /** What is stored, past all faults. */
+  /** Returns the stored record, bypassing all faults. */
   stored(key: string): StoredRecord | undefined {
     const record = decodeRecord(this.records.get(key) ?? "");
     return record === UNREADABLE ? undefined : record;
@@ -63,13 +63,13 @@ export class MapStore extends AbstractStore {
     return this.stored(key)?.lifetime === 0;
   }
 
-  /** Stores a record whatever is there. */
+  /** Stores a record unconditionally. */
   put(key: string, record: StoredRecord): WriteResult {
     this.records.set(key, encodeRecord(record));
     return { written: true, token: encodeRecord(record) };
   }
 
-  /** What is stored, whatever becomes of `_read`. */
+  /** Returns the stored record, even if a fault replaces `_read`. */
   find(key: string): Found | undefined {
     const token = this.records.get(key);
     return token === undefined ? undefined : { record: decodeRecord(token), token };

@@ -19,18 +19,18 @@ export type Primitive = "read" | "write" | "touch" | "remove" | "scan";
 
 type Script = Partial<Pick<ScriptedStore, "_read" | "_write" | "_touch" | "_remove" | "_scan">>;
 
-/** A backend in memory that does as a test tells it: each primitive can be replaced, and its calls are listed. */
+/** A backend in memory under the control of a test: each primitive can be replaced, and its calls are recorded. */
 export class ScriptedStore extends AbstractStore {
   static override readonly defaultTouchAfter = 0;
 
   readonly records: Map<string, Found>;
   readonly calls: Primitive[] = [];
-  /** The records that were written, touches and tombstones not counted. */
+  /** The written records, without touches and tombstones. */
   readonly writes: RecordWrite[] = [];
   readonly touches: ActivityUpdate[] = [];
   script: Script = {};
 
-  /** @param records - those of another store, which then is a process on the same backend */
+  /** @param records - those of another store, which then represents a process on the same backend */
   constructor(options: StoreOptions = {}, records = new Map<string, Found>()) {
     super(options);
     this.records = records;
@@ -40,7 +40,7 @@ export class ScriptedStore extends AbstractStore {
     for (const reason of ["one", "other"]) this._reportError(new Error(reason));
   }
 
-  /** What the calls since the last time were. */
+  /** Returns the calls since the last time. */
   takeCalls(): Primitive[] {
     return this.calls.splice(0);
   }
@@ -99,7 +99,7 @@ export class ScriptedStore extends AbstractStore {
   }
 }
 
-/** A promise that never settles. */
+/** Returns a promise that never settles. */
 export function never(): Promise<never> {
   return new Promise(() => {});
 }

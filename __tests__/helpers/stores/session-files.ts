@@ -5,14 +5,14 @@ import { LmdbFile } from "../../../lib/file/lmdb-file.js";
 import { FileStore, type FileStoreOptions } from "../../../lib/file/store.js";
 
 interface SessionFile {
-  /** The folder of all tests of the test file. */
+  /** The folder for all tests of the file. */
   folder: string;
-  /** A new file for each test, in a folder that does not exist yet. A test may name another. */
+  /** A new file for each test, in a folder that does not exist yet. A test may set another path. */
   path: string;
-  /** Stores that are open, and closed after the test. */
+  /** The open stores, which are closed after the test. */
   readonly stores: FileStore[];
   readonly open: (options?: Partial<FileStoreOptions>) => FileStore;
-  /** Every key of the sweep index. */
+  /** Returns every key of the sweep index. */
   readonly indexKeys: () => Promise<string[]>;
 }
 
@@ -51,7 +51,7 @@ export function useSessionFile(): SessionFile {
 
 export const session = (fields: object = {}) => ({ cookie: { originalMaxAge: null }, ...fields });
 
-/** A session that lives for so long after its last use. */
+/** A session that ends `ms` after its last use. */
 export function living(ms: number) {
   return { cookie: { originalMaxAge: ms } };
 }

@@ -6,7 +6,7 @@ import { type Backend, backends } from "./backends.js";
 /** The backends that support the option `user`: dynalite has no transactions. */
 export const userBackends: readonly Backend[] = backends.filter(({ name }) => !name.includes("dynalite"));
 
-/** The sids of the entries that the backend holds for a user, in order, whether a session is there or not. */
+/** The sids of the entries in a user's list in the backend, in order, including those without a session. */
 export async function entriesOf(store: AbstractStore, user: string): Promise<string[]> {
   const keys = new SessionKeys(store.prefix);
   const { sessions } = await primitivesOf(store)._listUser(user, newOperation());

@@ -11,18 +11,21 @@ import { below, seeded } from "../random.js";
 
 const FAULT_RATE = 0.15;
 const timeoutMs = 1000;
-/** What is late is answered when nobody waits any more. */
+/** Late responses arrive after every caller has given up. */
 const LATE_MS = 1500;
 const MARGIN_MS = 200;
 const REQUESTS_AT_ONCE = 32;
 const SESSIONS = 30;
 const FIELDS = ["a", "b", "c", "d"];
-/** Sessions that are listed and cleared, by a store of their own. */
+/** Sessions in a separate store, which are listed and cleared. */
 const LISTED = 120;
 
 const outage = /^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/;
 
-/** What may be stored in a field: what was acknowledged last, or what was sent since and not acknowledged. */
+/**
+ * The possible values of a stored field: the last acknowledged one, and those that were sent later without
+ * acknowledgment.
+ */
 class Field {
   busy = false;
   #acknowledged = 0;
@@ -48,7 +51,7 @@ class Entry {
   state: "live" | "ending" | "unsure" | "ended" = "live";
 }
 
-/** The store on an engine behind a proxy that fails: requests of many sessions, and a model of what they were told. */
+/** The store on an engine behind a faulty proxy: requests of many sessions, and a model of their responses. */
 class Stress {
   readonly wrongs: string[] = [];
   readonly counts = { calls: 0, failed: 0, saved: 0, ended: 0 };
@@ -72,7 +75,7 @@ class Stress {
     });
   }
 
-  /** Serves so many requests, many at once. */
+  /** Serves `requests` requests, many in parallel. */
   async serve(requests: number): Promise<void> {
     let left = requests;
     const lane = async () => {
@@ -84,7 +87,7 @@ class Stress {
     await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, lane));
   }
 
-  /** Looks whether what is stored is what the model allows. */
+  /** Checks that the model allows what is stored. */
   async check(): Promise<void> {
     for (const { sid, state, fields } of [...this.#live, ...this.#past]) {
       const session = (await this.#store.get(sid)) as TestSession | null;
@@ -107,7 +110,7 @@ class Stress {
     return this.#change(entry);
   }
 
-  /** Calls the store; `undefined` if that fails, as it may. */
+  /** Calls the store. Returns `undefined` if the call fails, which is allowed. */
   async #call<T>(work: () => Promise<T>): Promise<{ result: T } | undefined> {
     const start = performance.now();
     this.counts.calls += 1;
@@ -125,7 +128,7 @@ class Stress {
 
   async #begin(): Promise<void> {
     const entry = new Entry();
-    // Who gets an error for signing in gets no cookie: nobody has that session.
+    // A client whose sign-in failed gets no cookie, so nobody has that session.
     if (await this.#call(() => this.#store.set(entry.sid, plain()))) this.#live.push(entry);
   }
 
@@ -296,7 +299,7 @@ export function describeDynamoDBStress({ name, endpoint, requests, listings }: S
   });
 }
 
-/** What a listing gives; `undefined` if it fails, as it may. */
+/** Returns the result of a listing, or `undefined` if it fails, which is allowed. */
 async function outcome<T>(listing: Promise<T>): Promise<T | undefined> {
   return listing.catch(error => {
     expect(error.code).toMatch(outage);

@@ -11,11 +11,11 @@ import { seeded } from "../random.js";
 const REQUESTS_PER_SECOND = 50;
 const timeoutMs = 2000;
 const MARGIN_MS = 300;
-/** A request takes its session from the store, and saves it or destroys it. */
+/** A request gets its session from the store, and then saves or destroys it. */
 const STORE_CALLS = 2;
-/** Errors end within this time after the cluster is back. */
+/** Errors must end within this time after the cluster has recovered. */
 const MAX_RECOVERY_MS = 5000;
-/** They have ended when none comes for this time. */
+/** Errors have ended when there were none for this time. */
 const QUIET_MS = 1500;
 
 interface Scale {
@@ -35,12 +35,12 @@ export function describeFailover({ rounds, cutOffMs, downMs }: Scale): void {
     let eventLoop: EventLoop;
 
     beforeAll(async () => {
-      // The application reports the errors of the store.
+      // The application logs the errors of the store.
       jest.spyOn(console, "error").mockImplementation(() => {});
       cluster = await EtcdCluster.start();
       client = new Etcd3({
         hosts: cluster.endpoints,
-        // As docs/stores/etcd.md has it.
+        // The same circuit breaker as in docs/stores/etcd.md.
         faultHandling: {
           host: () =>
             circuitBreaker(handleWhen(isRecoverableError), {
@@ -67,13 +67,13 @@ export function describeFailover({ rounds, cutOffMs, downMs }: Scale): void {
       jest.restoreAllMocks();
     });
 
-    /** Waits for so many more answers. */
+    /** Waits for `count` more responses. */
     async function answers(count: number): Promise<void> {
       const enough = visitors.clicks.length + count;
       while (visitors.clicks.length < enough) await sleep(10);
     }
 
-    /** Does harm and makes good; looks at what the visitors had of it. */
+    /** Causes a failure, repairs it, and checks how it affected the visitors. */
     async function survive(name: string, harm: () => Promise<unknown>, repair?: () => Promise<unknown>) {
       const from = visitors.clicks.length;
       const begun = performance.now();
@@ -141,7 +141,7 @@ export function describeFailover({ rounds, cutOffMs, downMs }: Scale): void {
       const lost = loseLeases(client);
       const from = visitors.clicks.length;
       await answers(2 * REQUESTS_PER_SECOND);
-      // Of other windows than the sessions of the application.
+      // These sessions use other windows than the application's.
       const sids = Array.from({ length: 200 }, (_, index) => `sid-${index}`);
       await Promise.all(
         sids.map((sid, index) =>
@@ -173,7 +173,7 @@ export function describeFailover({ rounds, cutOffMs, downMs }: Scale): void {
   });
 }
 
-/** Tells how long each call of express-session takes. */
+/** Reports the duration of each store call of express-session. */
 function timeCalls(store: EtcdStore, took: (ms: number) => void): void {
   for (const name of ["get", "set", "touch", "destroy"] as const) {
     const method = store[name].bind(store) as (...args: unknown[]) => unknown;
@@ -191,7 +191,7 @@ function timeCalls(store: EtcdStore, took: (ms: number) => void): void {
   }
 }
 
-/** Revokes every lease right after it is granted for the first time; returns which they are. */
+/** Revokes every lease right after its first grant. Returns the revoked leases. */
 function loseLeases(client: Etcd3): Set<unknown> {
   const lost = new Set<unknown>();
   const { leaseClient } = client;

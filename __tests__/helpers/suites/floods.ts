@@ -10,16 +10,18 @@ import { AppProcess, type StoreChoice } from "../outages/app-process.js";
 import { Gateway, openDynamoDB, openEtcd, type RemoteSystem, temporaryFolder } from "../outages/outages.js";
 
 const timeoutMs = 100;
-/** For everything but the waiting. */
+/** For everything except waiting. */
 const MARGIN_MS = 200;
 const REQUESTS_AT_ONCE = 100;
-/** Until then caches fill up, of V8, the clients and express-session. */
+/** Before this point, the caches of V8, the clients and express-session fill up. */
 const WARM_UP = 0.5;
 const RECOVERY_MS = 20_000;
 
-/** What a request may leave behind: far less than a session, a promise with its reactions, or a timer. */
+/**
+ * The most memory that a request may leave behind: far less than a session, a promise with its reactions, or a timer.
+ */
 const MAX_BYTES_PER_REQUEST = 100;
-/** The noise of a measurement: caches, and connections in the pool of the client. */
+/** The noise of a measurement: caches, and connections in the client's pool. */
 const MAX_BYTES = 3 * 1024 * 1024;
 const MAX_CONNECTIONS = 50;
 
@@ -40,14 +42,14 @@ interface Burst {
 }
 
 interface Scale {
-  /** Requests while the backend refuses connections, and while it takes them and never answers. */
+  /** Requests while the backend rejects connections, and requests while it accepts them but never responds. */
   refused: number;
   hanging: number;
-  /** Reads of a burst. */
+  /** The reads of a burst. */
   atOnce: number;
 }
 
-/** Many requests: during an outage, and at once. */
+/** Many requests: during an outage, and in a burst. */
 export function describeFloods({ refused, hanging, atOnce }: Scale): void {
   const outages: [string, number, () => Promise<RemoteSystem>][] = [
     ["etcd is stopped", refused, () => openEtcd("stopped")],
@@ -96,7 +98,7 @@ export function describeFloods({ refused, hanging, atOnce }: Scale): void {
       30_000 + count * 20,
     );
 
-    it("serves who was signed in before, when that is over", async () => {
+    it("serves users who were signed in before, when that is over", async () => {
       await system.recover();
       const start = performance.now();
       while ((await app.get(cookie)) !== '200 "ada"') {

@@ -7,7 +7,7 @@ import { figure } from "../measures/figures.js";
 import { Ledger, prepare, Writer } from "../processes/session-writers.js";
 import { below, seeded } from "../random.js";
 
-/** A new file after so many kills: the first writes of a file are killed, too. */
+/** A new file after this many kills, so that the first writes of a file are killed as well. */
 const KILLS_PER_FILE = 10;
 const MAX_OPEN_MS = 1000;
 
@@ -40,7 +40,7 @@ export function describeKills({ kills, killsAmongFour }: { kills: number; killsA
           }
           const writer = new Writer(path, "writer", ledger);
           await writer.ready;
-          // Some kills meet the opening of the file and the first writes, the others the writes that follow.
+          // Some kills hit the opening of the file and the first writes, the others hit later writes.
           if (kill % 2 === 0) await sleep(below(100, random));
           else await ledger.grown(1 + below(100, random));
           await writer.kill();
@@ -75,7 +75,7 @@ export function describeKills({ kills, killsAmongFour }: { kills: number; killsA
           await sleep(below(200, random));
           const victim = writers[below(4, random)] as (typeof writers)[number];
           await victim.writer.kill();
-          // Those that are left go on.
+          // The remaining writers continue.
           await ledger.grown(100);
           expect(victim.writer.errors).toEqual([]);
           victim.writer = start(victim.name);

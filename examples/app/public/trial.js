@@ -1,6 +1,6 @@
 // Sends the requests of the page "Try to lose something", and shows what each store kept.
 
-/** By then the slow request has loaded its session, and is still at work. */
+/** After this time, the slow request has loaded its session and is still at work. */
 const SIGN_OUT_AFTER_MS = 300;
 
 const runButton = document.getElementById("run");
@@ -54,7 +54,7 @@ async function trySignOut(row, trial) {
   const isSignedIn = found !== undefined;
   if (isSignedIn) assertSameTrial(trial, found);
   if (slow.loadedAt > end.beganAt || end.endedAt > slow.savedAt) {
-    // The server or the store was too slow for a result.
+    // The server or the store was too slow, so there is no result.
     show(row, "sign-out", "No result: the sign-out was not in time");
     return;
   }
@@ -62,7 +62,7 @@ async function trySignOut(row, trial) {
   if (isSignedIn) await send("POST", `${path}/end`);
 }
 
-/** Tabs share the cookies of the trial, so that two trials at a time would give wrong results. */
+/** Lets only one trial run at a time. Tabs share the cookies of the trial, so two trials would give wrong results. */
 function assertSameTrial(begun, found) {
   if (begun !== found) throw new Error("another tab has begun one.");
 }
@@ -81,7 +81,7 @@ function clear(row) {
   for (const name of ["changes", "sign-out"]) show(row, name, "–");
 }
 
-/** Shows a result. `isGood` is undefined if there is none. */
+/** Shows a result. `isGood` is undefined if there is no result. */
 function show(row, name, text, isGood) {
   const result = row.querySelector(`[data-result="${name}"] .result`);
   result.textContent = text;

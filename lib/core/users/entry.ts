@@ -35,11 +35,11 @@ export function newEntryOf(
 
 /**
  * Until when a session with this record has an entry. A session's time is divided into periods of its lifetime. An entry
- * lasts for a whole period more than the one of the last use, so it is renewed once per period, not by each touch.
+ * lasts for a whole period more than that of the last use. So it is renewed once per period, not by each touch.
  *
- * And for another one: a request that loaded the session before it got its user may touch it in the next period, and
- * takes the entry for that of the user it knows. Leaves out `absoluteTimeout`, because the next save may come from a
- * process that was given a longer one.
+ * And for another one, because a request may have loaded the session before it got its user. In the next period, that
+ * request may touch the session, and treats the entry as one of the user that it loaded. Leaves out `absoluteTimeout`,
+ * because the next save may come from a process with a longer one.
  */
 function entryEndOf(record: StoredRecord, policy: LifetimePolicy): number {
   const { lifetime, activeAt, createdAt } = record;
