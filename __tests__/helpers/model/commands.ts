@@ -350,17 +350,31 @@ async function settle(saving: Promise<void>, expected: Saved): Promise<void> {
 }
 
 async function checkSession(model: Model, real: Real, name: StoreName, sid: string): Promise<void> {
-  assert.deepEqual(await real.stores[name].get(sid), model.stores[name].get(sid));
+  assert.deepEqual(
+    withOneExpiry(await real.stores[name].get(sid)),
+    withOneExpiry(model.stores[name].get(sid)),
+  );
+}
+
+/** A clone of a Cookie has `_expires` in place of `expires`. Which of the two a merged cookie has is not promised. */
+function withOneExpiry<Session extends object | null>(session: Session): Session {
+  const { cookie } = (session ?? {}) as { cookie?: { _expires?: unknown } };
+  if (typeof cookie !== "object" || cookie === null || !("_expires" in cookie)) return session;
+  const { _expires, ...others } = cookie;
+  return { ...session, cookie: { expires: _expires, ...others } };
 }
 
 async function checkListings(model: ModelStore, store: AbstractStore): Promise<void> {
-  const expected = model.list().sort(bySid);
+  const expected = model
+    .list()
+    .map(([sid, session]) => [sid, withOneExpiry(session)] as [string, SessionJson])
+    .sort(bySid);
   const entries: [string, unknown][] = [];
-  for await (const entry of store.entries()) entries.push(entry);
+  for await (const [sid, session] of store.entries()) entries.push([sid, withOneExpiry(session)]);
   assert.deepEqual(entries.sort(bySid), expected);
   assert.deepEqual((await store.ids()).sort(), expected.map(([sid]) => sid).sort());
   assert.equal(await store.length(), expected.length);
-  const all = (await store.all()).map(session => [session.id, session] as [string, unknown]);
+  const all = (await store.all()).map(session => [session.id, withOneExpiry(session)] as [string, unknown]);
   assert.deepEqual(
     all.sort(bySid),
     expected.map(([id, session]) => [id, { ...session, id }]),
