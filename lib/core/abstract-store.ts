@@ -23,6 +23,7 @@ import {
   type UserSession,
   type WriteResult,
 } from "./record.js";
+import { newRemoval } from "./removal.js";
 import type { StoreParts } from "./save/save.js";
 import type { TrackedSession } from "./save/tracked-sessions.js";
 import { WriteIds } from "./save/write-ids.js";
@@ -358,7 +359,7 @@ export abstract class AbstractStore extends Store {
       const keys = page.flatMap(({ key, record }) =>
         record !== UNREADABLE && isTombstone(record) ? [] : [key],
       );
-      const removed = guard(() => this._removeAll(keys, this.#sessions.removal(), operation));
+      const removed = guard(() => this._removeAll(keys, newRemoval(this.#parts), operation));
       await operation.withTimeout(Promise.resolve(removed));
       onPage?.(keys.length);
     }

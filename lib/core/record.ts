@@ -204,8 +204,8 @@ const MAX_TOMBSTONE_STEP = 2 ** 30;
 
 /**
  * What a removal leaves in place of `found`: the tombstone, with its `activeAt` added to the stored one. In a
- * tombstone, `activeAt` is no time, but tells tombstones of the same removal apart: a late attempt of a removal does not restore the
- * tombstone that a late creation expects, if another removal took place in between.
+ * tombstone, `activeAt` is no time, but tells tombstones of the same removal apart: a late attempt of a removal does
+ * not restore the tombstone that a late creation expects, if another removal took place in between.
  */
 export function tombstoneOver(found: Found | undefined, tombstone: StoredRecord): StoredRecord {
   const record = found?.record;

@@ -1,5 +1,5 @@
 import type { SessionData } from "express-session";
-import { deleteAtOf, endOf, shownExpiry } from "./expiry.js";
+import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
 import type { SessionKeys } from "./keys.js";
 import type { Listings } from "./listings.js";
 import type { Operation } from "./operation.js";
@@ -9,10 +9,10 @@ import {
   isTombstone,
   type ScannedRecord,
   type StoredRecord,
-  tombstoneOf,
   tombstoneOver,
   UNREADABLE,
 } from "./record.js";
+import { newRemoval } from "./removal.js";
 import type { StoreParts } from "./save/save.js";
 import type { Peeked } from "./store-internals.js";
 
@@ -81,17 +81,15 @@ export class SessionRecords {
    * destroyed.
    */
   async remove({ scanned }: SessionRecord, operation: Operation): Promise<boolean> {
-    const { backend, ids, settings } = this.#parts;
     const found = scanned as FoundRecord;
-    const id = ids.nextRemoval();
-    const tombstone = tombstoneOf(id, settings.now());
+    const { tombstone, id, deleteAt } = newRemoval(this.#parts);
     const { activeAt } = found.record;
     const write = {
       record: tombstoneOver(found, tombstone),
       condition: ifVersion(found, activeAt, activeAt),
-      deleteAt: deleteAtOf(tombstone, settings.lifetimes),
+      deleteAt,
     };
-    const result = await backend.write(scanned.key, write, operation);
+    const result = await this.#parts.backend.write(scanned.key, write, operation);
     if (result.written) return true;
     // An earlier attempt of this removal may have had no response.
     return (result.current as FoundRecord | undefined)?.record.version === id;
@@ -110,7 +108,7 @@ export class SessionRecords {
     const { now, lifetimes } = this.#parts.settings;
     const time = now();
     const { createdAt, activeAt, lifetime } = record;
-    const state = endOf(record, lifetimes) <= time ? ("ended" as const) : ("live" as const);
+    const state = hasEnded(record, time, lifetimes) ? ("ended" as const) : ("live" as const);
     const expiresAt = shownExpiry(record, time, lifetimes);
     return { state, createdAt, activeAt, lifetime, expiresAt, deleteAt: deleteAtOf(record, lifetimes) };
   }

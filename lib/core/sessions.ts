@@ -3,19 +3,11 @@ import type { SessionData } from "express-session";
 import { cookieTimesOf } from "./cookie.js";
 import type { Outcome } from "./diagnostics.js";
 import { emitLater } from "./events.js";
-import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
+import { hasEnded, shownExpiry } from "./expiry.js";
 import type { SessionKeys } from "./keys.js";
 import type { Operation } from "./operation.js";
-import {
-  type Awaitable,
-  chain,
-  type Found,
-  type FoundRecord,
-  isTombstone,
-  type Removal,
-  tombstoneOf,
-  UNREADABLE,
-} from "./record.js";
+import { type Awaitable, chain, type Found, type FoundRecord, isTombstone, UNREADABLE } from "./record.js";
+import { newRemoval } from "./removal.js";
 import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
 import { assertSession, originOf, withoutListedId } from "./save/session-objects.js";
 import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
@@ -112,16 +104,10 @@ export class Sessions {
     const listedKey = this.#keys.keyOfPublicId(sid);
     const remove = (each: string) => {
       operation.throwIfAbandoned();
-      return this.#parts.backend.remove(each, this.removal(), operation) as Awaitable<undefined>;
+      return this.#parts.backend.remove(each, newRemoval(this.#parts), operation) as Awaitable<undefined>;
     };
     const removed = this.#writes.run(key, operation, () => remove(key));
     return listedKey === undefined ? removed : chain(removed, () => remove(listedKey));
-  }
-
-  removal(): Removal {
-    const id = this.#parts.ids.nextRemoval();
-    const tombstone = tombstoneOf(id, this.#settings.now());
-    return { tombstone, id, deleteAt: deleteAtOf(tombstone, this.#settings.lifetimes) };
   }
 
   touch(sid: string, session: SessionData, operation: Operation): Awaitable<void> {

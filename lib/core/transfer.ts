@@ -1,6 +1,5 @@
 import type { SessionData } from "express-session";
-import type { CookieTimes } from "./cookie.js";
-import { cookieTimesOf, lifetimeOf } from "./cookie.js";
+import { cookieTimesOf, lifetimeOf, type Ttl } from "./cookie.js";
 import { deleteAtOf, hasEnded, shownExpiry } from "./expiry.js";
 import type { SessionKeys } from "./keys.js";
 import type { Listings } from "./listings.js";
@@ -136,9 +135,9 @@ export function importKeyOf(keys: SessionKeys, { sid, publicId }: IncomingSessio
 function timesOf(
   { session, expiresAt }: IncomingSession,
   now: number,
-  ttl: Parameters<typeof lifetimeOf>[3],
+  ttl: Ttl,
 ): Pick<StoredRecord, "lifetime" | "activeAt" | "createdAt"> {
-  const times: CookieTimes = cookieTimesOf(session);
+  const times = cookieTimesOf(session);
   const end = expiresAt ?? times.expires;
   const asked = lifetimeOf(session, times, now, ttl);
   if (end === undefined) return { lifetime: asked, activeAt: now, createdAt: now };

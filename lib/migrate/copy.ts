@@ -64,6 +64,18 @@ export interface CopyProgress {
   readonly errors: readonly { readonly sidHash: string; readonly error: unknown }[];
 }
 
+/** How far a copy is that has not begun. */
+export const NOTHING_COPIED: CopyProgress = Object.freeze({
+  seen: 0,
+  copied: 0,
+  present: 0,
+  ended: 0,
+  skipped: 0,
+  failed: 0,
+  different: 0,
+  errors: [],
+});
+
 type Counted = "seen" | "copied" | "present" | "ended" | "skipped" | "failed" | "different";
 
 const MAX_ERRORS = 100;
@@ -116,15 +128,7 @@ export async function copy(options: CopyOptions): Promise<CopyProgress> {
 class Copy {
   readonly #options: CopyOptions;
   readonly #to: StoreInternals;
-  readonly #counts: Record<Counted, number> = {
-    seen: 0,
-    copied: 0,
-    present: 0,
-    ended: 0,
-    skipped: 0,
-    failed: 0,
-    different: 0,
-  };
+  readonly #counts: Record<Counted, number> = { ...NOTHING_COPIED };
   readonly #errors: { sidHash: string; error: unknown }[] = [];
   /** Aborted by the caller, and by the first error that ends the copy. */
   readonly #stop = new AbortController();

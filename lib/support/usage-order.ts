@@ -29,8 +29,7 @@ export class UsageOrder {
   use(key: string): void {
     const node = this.#nodes.get(key);
     if (node === undefined) return;
-    node.older.newer = node.newer;
-    node.newer.older = node.older;
+    unlink(node);
     this.#append(node);
   }
 
@@ -47,8 +46,7 @@ export class UsageOrder {
     if (node === undefined) return;
     this.#nodes.delete(key);
     this.size -= node.size;
-    node.older.newer = node.newer;
-    node.newer.older = node.older;
+    unlink(node);
   }
 
   #append(node: Node): void {
@@ -57,4 +55,9 @@ export class UsageOrder {
     this.#end.older.newer = node;
     this.#end.older = node;
   }
+}
+
+function unlink({ older, newer }: Node): void {
+  older.newer = newer;
+  newer.older = older;
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { AbstractStore, internalsOf } from "../../core/abstract-store.js";
-import { type CopyOptions, type CopyProgress, copy } from "../../migrate/copy.js";
+import { type CopyOptions, type CopyProgress, copy, NOTHING_COPIED } from "../../migrate/copy.js";
 import { examples, type Process } from "../command.js";
 import { describeError, EXIT, Failure, UsageError } from "../errors.js";
 import { type FilterOptions, filterOf, filterOptions, hasFilter } from "../filters.js";
@@ -24,17 +24,6 @@ interface Options extends FilterOptions {
 
 /** Errors that are shown without `--json`. */
 const MAX_NOTED = 10;
-
-const NOTHING: CopyProgress = {
-  seen: 0,
-  copied: 0,
-  present: 0,
-  ended: 0,
-  skipped: 0,
-  failed: 0,
-  different: 0,
-  errors: [],
-};
 
 /** `copy`: the sessions of a store into another one, while the site runs. */
 export function addCopy(program: Command, current: Process): void {
@@ -85,7 +74,7 @@ async function copyStores(options: Options, opened: AbstractStore[], signal: Abo
   const total = isCounted ? await from.length({ signal }) : undefined;
   terminal.note(`${options.dryRun ? "Looking at what would be copied" : "Copying"} to ${describeStore(to)}`);
   const progress = new Progress("read", total);
-  let counts = NOTHING;
+  let counts = NOTHING_COPIED;
   let failure: unknown;
   try {
     const { concurrency, rate, dryRun, verify } = options;
