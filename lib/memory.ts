@@ -18,7 +18,6 @@ import {
 import type { StoreOptions } from "./core/store-options.js";
 import { tooLarge } from "./errors.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "./support/cleanup-timer.js";
-import { dropOldest } from "./support/drop-oldest.js";
 import { EventLoopSlice } from "./support/event-loop-slice.js";
 import { UsageOrder } from "./support/usage-order.js";
 
@@ -36,7 +35,7 @@ export interface MemoryStoreOptions extends StoreOptions {
 }
 
 /** A record in memory. */
-interface Entry extends Found {
+interface Entry extends ScannedRecord {
   readonly record: StoredRecord;
   readonly deleteAt: number;
 }
@@ -61,8 +60,9 @@ export class MemoryStore extends AbstractStore {
   /** A touch in memory costs nothing, so none is skipped. */
   static override readonly defaultTouchAfter = 0;
 
-  readonly #sessions = new Map<string, Entry>();
-  readonly #tombstones = new Map<string, Entry>();
+  readonly #entries = new Map<string, Entry>();
+  /** The tombstones, the oldest first, and some that were replaced or deleted. */
+  #tombstones: Entry[] = [];
   /** The keys of the sessions of each user. */
   readonly #users = new Map<string, Set<string>>();
   /** Counts the entries that were added to the lists of users. */
@@ -95,25 +95,24 @@ export class MemoryStore extends AbstractStore {
     this._assertOpen();
     const slice = new EventLoopSlice();
     let deleted = 0;
-    for (const [key, { deleteAt }] of this.#tombstones) {
-      if (deleteAt <= this._now()) this.#tombstones.delete(key);
-    }
     for (const page of this.#pages()) {
       const now = this._now();
-      for (const { key, deleteAt } of page) {
+      for (const { key, record, deleteAt } of page) {
         if (deleteAt > now) continue;
         this.#delete(key);
+        if (isTombstone(record)) continue;
         this._reportExpired(key);
         deleted += 1;
       }
       if (slice.isUsedUp) await slice.yield();
     }
+    this.#tombstones = this.#tombstones.filter(({ deleteAt }) => deleteAt > this._now());
     return deleted;
   }
 
   protected override _read(key: string): Found | undefined {
     this.#usage?.use(key);
-    return this.#sessions.get(key) ?? this.#tombstones.get(key);
+    return this.#entries.get(key);
   }
 
   protected override _write(key: string, { record, condition, deleteAt, entry }: RecordWrite): WriteResult {
@@ -121,12 +120,12 @@ export class MemoryStore extends AbstractStore {
     if (this.#maxBytes !== undefined && size > this.#maxBytes) {
       throw tooLarge(size, this.#maxBytes, "`maxBytes`, the bound of the memory store,");
     }
-    const current = this.#sessions.get(key) ?? this.#tombstones.get(key);
+    const current = this.#entries.get(key);
     if (!conditionHolds(current, condition)) return { written: false, current };
     const { listToken = this.#entriesAdded } = entry ?? {};
     if (listToken !== this.#entriesAdded) return { written: false, current, listChanged: true };
-    if (isTombstone(record)) this.#bury(key, { record, deleteAt });
-    else this.#put(key, { record, deleteAt }, size, current?.record);
+    if (isTombstone(record)) this.#bury({ key, record, deleteAt }, current);
+    else this.#put({ key, record, deleteAt }, size, current);
     return WRITTEN;
   }
 
@@ -134,19 +133,19 @@ export class MemoryStore extends AbstractStore {
     const current = this._read(key);
     if (!touchHolds(current, touch)) return { written: false, current };
     const record = touchedRecord(current.record, touch.activeAt);
-    this.#sessions.set(key, { record, deleteAt: touch.deleteAt });
+    this.#entries.set(key, { key, record, deleteAt: touch.deleteAt });
     return WRITTEN;
   }
 
   protected override _remove(key: string, { tombstone, id, deleteAt }: Removal): void {
-    const current = this.#sessions.get(key) ?? this.#tombstones.get(key);
+    const current = this.#entries.get(key);
     if (current?.record.version.includes(id)) return;
-    this.#bury(key, { record: tombstoneOver(current, tombstone), deleteAt });
+    this.#bury({ key, record: tombstoneOver(current, tombstone), deleteAt }, current);
   }
 
   protected override _listUser(user: string): UserList {
     const keys = [...(this.#users.get(user) ?? [])];
-    const sessions = keys.map(key => ({ key, entryId: key, found: this.#sessions.get(key) }));
+    const sessions = keys.map(key => ({ key, entryId: key, found: this.#entries.get(key) }));
     return { sessions, token: this.#entriesAdded };
   }
 
@@ -155,7 +154,6 @@ export class MemoryStore extends AbstractStore {
 
   protected override async *_scan(): AsyncGenerator<ScannedRecord[]> {
     yield* this.#pages();
-    yield [...this.#tombstones].map(([key, entry]) => ({ key, ...entry }));
   }
 
   /** Counts without pages. */
@@ -163,7 +161,7 @@ export class MemoryStore extends AbstractStore {
     const slice = new EventLoopSlice();
     let count = 0;
     let seen = 0;
-    for (const { record } of this.#sessions.values()) {
+    for (const { record } of this.#entries.values()) {
       if (isLive(record)) count += 1;
       seen += 1;
       if (seen % COUNT_SLICE === 0 && slice.isUsedUp) await slice.yield();
@@ -173,40 +171,44 @@ export class MemoryStore extends AbstractStore {
 
   protected override async _close(): Promise<void> {
     this.#cleanup.stop();
-    this.#sessions.clear();
-    this.#tombstones.clear();
+    this.#entries.clear();
+    this.#tombstones = [];
     this.#users.clear();
     this.#usage = undefined;
   }
 
-  #put(key: string, entry: Entry, size: number, current: StoredRecord | undefined): void {
-    if (current !== undefined && isTombstone(current)) this.#tombstones.delete(key);
-    this.#file(key, current?.user, entry.record.user);
-    this.#sessions.set(key, entry);
+  #put(entry: Entry, size: number, current: Entry | undefined): void {
+    const { key } = entry;
+    this.#file(key, current?.record.user, entry.record.user);
+    this.#entries.set(key, entry);
     if (this.#usage !== undefined) this.#evict(this.#usage, key, size);
     this.#cleanup.start();
   }
 
   #evict(usage: UsageOrder, newest: string, size: number): void {
     usage.set(newest, size);
-    while (this.#sessions.size > this.#max || usage.size > (this.#maxBytes ?? Number.POSITIVE_INFINITY)) {
+    while (usage.count > this.#max || usage.size > (this.#maxBytes ?? Number.POSITIVE_INFINITY)) {
       this.#delete(usage.oldest as string);
     }
   }
 
-  /** Deletes a session and keeps its tombstone apart, where it evicts no session. */
-  #bury(key: string, tombstone: Entry): void {
-    const wasSession = this.#delete(key);
-    // A newer tombstone goes to the end of the order in which they are dropped.
-    if (!wasSession) this.#tombstones.delete(key);
-    this.#tombstones.set(key, tombstone);
-    if (this.#tombstones.size > MAX_TOMBSTONES) dropOldest(this.#tombstones, DROPPED_TOMBSTONES);
+  /** Puts a tombstone, which evicts no session. */
+  #bury(tombstone: Entry, current: Entry | undefined): void {
+    const { key } = tombstone;
+    this.#usage?.delete(key);
+    this.#file(key, current?.record.user, undefined);
+    this.#entries.set(key, tombstone);
+    this.#tombstones.push(tombstone);
+    if (this.#tombstones.length <= MAX_TOMBSTONES) return;
+    for (const oldest of this.#tombstones.splice(0, DROPPED_TOMBSTONES)) {
+      if (this.#entries.get(oldest.key) === oldest) this.#entries.delete(oldest.key);
+    }
   }
 
-  #delete(key: string): boolean {
+  #delete(key: string): void {
     this.#usage?.delete(key);
-    this.#file(key, this.#sessions.get(key)?.record.user, undefined);
-    return this.#sessions.delete(key);
+    this.#file(key, this.#entries.get(key)?.record.user, undefined);
+    this.#entries.delete(key);
   }
 
   /** Moves a session from the list of one user to that of another. */
@@ -221,13 +223,13 @@ export class MemoryStore extends AbstractStore {
     this.#entriesAdded += 1;
   }
 
-  *#pages(): Generator<(ScannedRecord & Entry)[]> {
-    let page: (ScannedRecord & Entry)[] = [];
+  *#pages(): Generator<Entry[]> {
+    let page: Entry[] = [];
     // The keys of now: a Map repeats what is deleted and added again while it is iterated, perhaps forever.
-    for (const key of [...this.#sessions.keys()]) {
-      const entry = this.#sessions.get(key);
+    for (const key of [...this.#entries.keys()]) {
+      const entry = this.#entries.get(key);
       if (entry === undefined) continue;
-      page.push({ key, ...entry });
+      page.push(entry);
       if (page.length === PAGE_SIZE) {
         yield page;
         page = [];

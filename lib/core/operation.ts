@@ -47,6 +47,11 @@ export class Operation {
     return this.#controller.signal;
   }
 
+  /** Notes how the call ended, for the diagnostics. */
+  end(outcome: Outcome): void {
+    this.outcome = outcome;
+  }
+
   /** Whether the caller has had its error (time limit, cancelled): nothing more may be started on its behalf. */
   get isAbandoned(): boolean {
     return this.#abandoned !== undefined;

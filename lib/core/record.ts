@@ -210,7 +210,7 @@ const MAX_TOMBSTONE_STEP = 2 ** 30;
 export function tombstoneOver(found: Found | undefined, tombstone: StoredRecord): StoredRecord {
   const record = found?.record;
   if (record === undefined || record === UNREADABLE) return tombstone;
-  return { ...tombstone, activeAt: record.activeAt + tombstone.activeAt };
+  return touchedRecord(tombstone, record.activeAt + tombstone.activeAt);
 }
 
 /** Begins every encoded record, so that those of version 0.1 and foreign texts are told apart. */

@@ -1,12 +1,19 @@
 import type { EventEmitter } from "node:events";
 import type { SessionData } from "express-session";
 import { cookieTimesOf } from "./cookie.js";
-import type { Outcome } from "./diagnostics.js";
 import { emitLater } from "./events.js";
 import { hasEnded, shownExpiry } from "./expiry.js";
 import type { SessionKeys } from "./keys.js";
 import type { Operation } from "./operation.js";
-import { type Awaitable, chain, type Found, type FoundRecord, isTombstone, UNREADABLE } from "./record.js";
+import {
+  type Awaitable,
+  chain,
+  type Found,
+  type FoundRecord,
+  isPromise,
+  isTombstone,
+  UNREADABLE,
+} from "./record.js";
 import { newRemoval } from "./removal.js";
 import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
 import { assertSession, originOf, withoutListedId } from "./save/session-objects.js";
@@ -86,7 +93,9 @@ export class Sessions {
   ): Awaitable<void> {
     const save = new SaveOperation(this.#parts, operation, tracked, session, now);
     const outcome = this.#writes.run(tracked.key, operation, latest => save.run(latest));
-    return chain(outcome, settled => this.#report(tracked, settled, operation));
+    return isPromise(outcome)
+      ? outcome.then(settled => this.#report(tracked, settled, operation))
+      : this.#report(tracked, outcome, operation);
   }
 
   #report(tracked: TrackedSession, { reason, keys }: SaveOutcome, operation: Operation): void {
@@ -114,17 +123,15 @@ export class Sessions {
     assertSession(session);
     const tracked = this.tracker.find(session, sid);
     const key = tracked === undefined ? this.#keys.keyOf(sid) : tracked.key;
-    const done = (outcome: Outcome) => {
-      operation.outcome = outcome;
-    };
-    if (this.#settings.disableTouch) return done("skipped");
+    if (this.#settings.disableTouch) return operation.end("skipped");
     const known = tracked?.stored === undefined ? undefined : tracked;
     const times = cookieTimesOf(session);
     const now = this.#settings.now();
     if (known !== undefined && this.#toucher.changesLifetime(session, times, known, now)) {
-      return chain(this.#changeLifetime(session, known, operation), () => done("extended"));
+      return chain(this.#changeLifetime(session, known, operation), () => operation.end("extended"));
     }
-    return chain(this.#toucher.touch(key, times, known, now, operation), done);
+    const outcome = this.#toucher.touch(key, times, known, now, operation);
+    return isPromise(outcome) ? outcome.then(settled => operation.end(settled)) : operation.end(outcome);
   }
 
   /** express-session only touches a session if its cookie is all that the request has changed. */

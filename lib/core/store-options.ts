@@ -144,7 +144,7 @@ export function settingsOf(
       "`user` cannot be combined with `hashIds` without a secret: a digest of a user is found by trying all users. Use `hashIds: { secret }`.",
     );
   }
-  const clock = options.now ?? (() => Date.now());
+  const { now } = options;
   return {
     prefix: options.prefix ?? DEFAULT_PREFIX,
     ttl: options.ttl ?? DEFAULT_TTL_SECONDS,
@@ -162,7 +162,7 @@ export function settingsOf(
     encryption,
     users: options.user && new UserIds(options.user, hashing, encryption),
     sessionLimit: options.maxSessionsPerUser,
-    now: () => Math.floor(clock()),
+    now: now === undefined ? () => Date.now() : () => Math.floor(now()),
   };
 }
 

@@ -72,9 +72,9 @@ export class Toucher {
     if (stored === undefined) return this.#touchUnknown(key, activeAt, operation);
     if (!this.#isDue(stored.record, activeAt)) return "skipped";
     const result = this.#send(key, stored, activeAt, operation);
-    const settled = (settledResult: WriteResult) =>
-      this.#settle(key, stored, activeAt, settledResult, tracked, operation);
-    return isPromise(result) ? result.then(settled) : settled(result);
+    return isPromise(result)
+      ? result.then(settled => this.#settle(key, stored, activeAt, settled, tracked, operation))
+      : this.#settle(key, stored, activeAt, result, tracked, operation);
   }
 
   async #touchUnknown(key: string, activeAt: number, operation: Operation): Promise<TouchOutcome> {

@@ -21,6 +21,10 @@ export class UsageOrder {
     this.#end = Object.assign(end, { older: end, newer: end });
   }
 
+  get count(): number {
+    return this.#nodes.size;
+  }
+
   get oldest(): string | undefined {
     return this.#nodes.size === 0 ? undefined : this.#end.newer.key;
   }

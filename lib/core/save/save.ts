@@ -8,7 +8,6 @@ import type { GuardedBackend } from "../guarded-backend.js";
 import type { Operation } from "../operation.js";
 import {
   type Awaitable,
-  chain,
   type Found,
   type FoundRecord,
   IF_ABSENT,
@@ -134,19 +133,25 @@ export class SaveOperation {
    * is certain to be rejected
    */
   run(latest?: FoundRecord): Awaitable<SaveOutcome> {
-    return chain(this.#serialized, text => {
-      const { stored, baseText, inDoubt } = this.#tracked;
-      this.#text = text;
-      // As the save before it has left them.
-      this.#base = { record: stored?.record, text: baseText };
-      this.#mayHaveTakenPlace = inDoubt.length > 0;
-      this.#operation.throwIfAbandoned();
-      if (this.#endsSession) return this.#end();
-      const step = this.#firstStep(latest);
-      return chain(this.#attempt(step), attempt =>
-        attempt.result.written ? this.#finish(attempt, attempt.result.token) : this.#resolve(attempt),
-      );
-    });
+    const text = this.#serialized;
+    return isPromise(text) ? text.then(settled => this.#start(settled, latest)) : this.#start(text, latest);
+  }
+
+  #start(text: string, latest: FoundRecord | undefined): Awaitable<SaveOutcome> {
+    const { stored, baseText, inDoubt } = this.#tracked;
+    this.#text = text;
+    // As the save before it has left them.
+    this.#base = { record: stored?.record, text: baseText };
+    this.#mayHaveTakenPlace = inDoubt.length > 0;
+    this.#operation.throwIfAbandoned();
+    if (this.#endsSession) return this.#end();
+    const attempt = this.#attempt(this.#firstStep(latest));
+    return isPromise(attempt) ? attempt.then(settled => this.#settle(settled)) : this.#settle(attempt);
+  }
+
+  #settle(attempt: Attempt): Awaitable<SaveOutcome> {
+    const { result } = attempt;
+    return result.written ? this.#finish(attempt, result.token) : this.#resolve(attempt);
   }
 
   #firstStep(latest: FoundRecord | undefined): WriteStep {
@@ -218,10 +223,15 @@ export class SaveOperation {
   }
 
   #attempt(step: WriteStep): Awaitable<Attempt> {
-    return chain(this.#contentOf(step), content => {
-      const isLimited = this.#parts.settings.sessionLimit !== undefined && isSignIn(step, content);
-      return isLimited ? this.#signIn(step, content) : this.#write(step, content);
-    });
+    const content = this.#contentOf(step);
+    return isPromise(content)
+      ? content.then(settled => this.#attemptWith(step, settled))
+      : this.#attemptWith(step, content);
+  }
+
+  #attemptWith(step: WriteStep, content: Content): Awaitable<Attempt> {
+    const isLimited = this.#parts.settings.sessionLimit !== undefined && isSignIn(step, content);
+    return isLimited ? this.#signIn(step, content) : this.#write(step, content);
   }
 
   #signIn(step: WriteStep, content: Content): Awaitable<Attempt> {
