@@ -5,7 +5,7 @@ import { fromClient, fromStore } from "../lib/operations.js";
 
 const require = createRequire(import.meta.url);
 
-export const limits = ["a lease for each session", "raw etcd3"];
+export const limits = ["a lease for each session", "raw etcd3", "etcd3, conditional"];
 export const versions = ["etcd3", "connect-redis", "@redis/client"];
 
 export async function start() {
@@ -60,6 +60,31 @@ export const contenders = {
       set: (sid, value) => client.put(`raw:${sid}`).value(JSON.stringify(value)).exec(),
       get: async sid => JSON.parse(await client.get(`raw:${sid}`).string()),
       destroy: sid => client.delete().key(`raw:${sid}`).exec(),
+      close: () => client.close(),
+    });
+  },
+  // What a write costs at least that depends on what is stored, on a lease that all sessions share.
+  "etcd3, conditional": async at => {
+    const client = newClient(at);
+    const { ID: lease } = await client.leaseClient.leaseGrant({ TTL: 3600 });
+    const revisions = new Map();
+    const write = async (sid, value) => {
+      const key = Buffer.from(`conditional:${sid}`);
+      const { succeeded, header } = await client.kv.txn({
+        compare: [{ key, target: "Mod", result: "Equal", mod_revision: revisions.get(sid) ?? "0" }],
+        success: [{ request_put: { key, value: Buffer.from(value), lease } }],
+        failure: [{ request_range: { key } }],
+      });
+      if (!succeeded) throw new Error("rejected");
+      revisions.set(sid, header.revision);
+    };
+    return fromClient({
+      set: (sid, value) => write(sid, JSON.stringify(value)),
+      get: async sid => JSON.parse(await client.get(`conditional:${sid}`).string()),
+      destroy: async sid => {
+        await write(sid, "null");
+        revisions.delete(sid);
+      },
       close: () => client.close(),
     });
   },

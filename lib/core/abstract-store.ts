@@ -1,4 +1,4 @@
-import { type SessionData, Store } from "express-session";
+import type { SessionData, Store } from "express-session";
 import { Calls } from "./call.js";
 import { type Callback, type CallOptions, callbackify, signalOfOptions } from "./callbacks.js";
 import { SessionCodec } from "./codec.js";
@@ -8,29 +8,16 @@ import { SessionKeys } from "./keys.js";
 import { Listings } from "./listings.js";
 import type { Operation } from "./operation.js";
 import { invalidArgument, type Rule } from "./options.js";
-import {
-  type ActivityUpdate,
-  type Awaitable,
-  chain,
-  type Found,
-  isTombstone,
-  type RecordWrite,
-  type Removal,
-  type ScannedRecord,
-  type StoredRecord,
-  UNREADABLE,
-  type UserList,
-  type UserSession,
-  type WriteResult,
-} from "./record.js";
+import { StorePrimitives } from "./primitives.js";
+import { type Awaitable, chain, isTombstone, UNREADABLE, type UserList } from "./record.js";
 import { newRemoval } from "./removal.js";
-import type { StoreParts } from "./save/save.js";
 import type { TrackedSession } from "./save/tracked-sessions.js";
 import { WriteIds } from "./save/write-ids.js";
 import { WriteQueue } from "./save/write-queue.js";
 import { Sessions } from "./sessions.js";
 import { createInternals, type StoreInternals } from "./store-internals.js";
 import { type StoreOptions, type StoreSettings, settingsOf } from "./store-options.js";
+import type { StoreParts } from "./store-parts.js";
 import { type ReindexProgress, reindex } from "./users/reindex.js";
 import type { UserIds } from "./users/user-ids.js";
 import { type SessionChange, type UserSessionInfo, UserSessions } from "./users/user-sessions.js";
@@ -48,8 +35,8 @@ export type ListedSession = SessionData & { id: string };
 export let internalsOf: (store: AbstractStore) => StoreInternals;
 
 /**
- * The contract of the stores. The public methods speak of sessions. A backend implements the primitives at the end of
- * this class, which speak of records.
+ * The contract of the stores. The public methods speak of sessions. A backend implements the primitives
+ * ({@link StorePrimitives}), which speak of records.
  *
  * Every method accepts a callback or, without one, returns a promise. A callback is called once and never
  * synchronously. Wrong arguments cause a `TypeError`, any other failure a {@link StoreError}.
@@ -58,7 +45,7 @@ export let internalsOf: (store: AbstractStore) => StoreInternals;
  * ({@link StoreEvents}). The outcome and duration of every call are published on the channel
  * `express-session-stores:operation` of node:diagnostics_channel ({@link OperationMessage}).
  */
-export abstract class AbstractStore extends Store {
+export abstract class AbstractStore extends StorePrimitives {
   /** The default of the option `touchAfter` in seconds; `undefined` makes it depend on the session's lifetime. */
   static readonly defaultTouchAfter: number | undefined = undefined;
 
@@ -423,83 +410,12 @@ export abstract class AbstractStore extends Store {
     return this.#settings.now();
   }
 
-  /*
-   * The primitives. Keys are strings that begin with the prefix and have at most 1,538 bytes. Arguments have been
-   * validated. Expected outcomes are return values; throw only on failure. A primitive returns its result or a promise
-   * of it. `operation.signal` is aborted when the caller no longer waits.
-   */
-
-  /** What is stored under a key, also a tombstone; `undefined` if nothing is. */
-  protected abstract _read(key: string, operation: Operation): Awaitable<Found | undefined>;
-
-  /**
-   * Writes a record if its condition holds ({@link conditionHolds}), checked and written in one atomic step. Otherwise
-   * writes nothing and returns what is stored. Resolves once the write is as durable as the backend can make it.
-   */
-  protected abstract _write(key: string, write: RecordWrite, operation: Operation): Awaitable<WriteResult>;
-
-  /** Moves `activeAt` of a record, in one atomic step, if it may ({@link touchHolds}). Keeps everything else. */
-  protected abstract _touch(key: string, touch: ActivityUpdate, operation: Operation): Awaitable<WriteResult>;
-
-  /**
-   * Replaces whatever is stored by a tombstone, which may be deleted after `deleteAt`. A no-op if the version of the
-   * record contains `removal.id`, which was then created over this tombstone. The stored `activeAt` is added to
-   * that of the tombstone ({@link tombstoneOver}), unless the backend compares revisions of its own in conditions.
-   */
-  protected abstract _remove(key: string, removal: Removal, operation: Operation): Awaitable<void>;
-
-  /**
-   * All records whose key begins with `start`, in pages of bounded size, ended ones and tombstones included. A record
-   * that is there during the whole scan is in exactly one page. `operation` is renewed for each page.
-   */
-  protected abstract _scan(start: string, operation: Operation): AsyncIterable<ScannedRecord[]>;
-
-  /**
-   * Optional, for the option `user`: the list of a user, and what is stored under the keys of its entries. The list has
-   * every entry whose write was acknowledged before. It may have sessions of longer prefixes, as scans have.
-   * {@link RecordWrite.entry} and {@link ActivityUpdate.entry} add entries. A backend that derives the lists from the
-   * records ignores them.
-   */
-  protected _listUser?(user: string, operation: Operation): Awaitable<UserList>;
-
-  /** Optional, for the option `user`: removes these entries from the list, and none that was added since. */
-  protected _removeEntries?(
-    user: string,
-    entries: readonly UserSession[],
-    operation: Operation,
-  ): Awaitable<void>;
-
   /** For backends: a key for the list of a user. No session has it. */
   protected _userKey(user: string): string {
     return this.#keys.userKeyOf(user);
   }
 
-  /** For backends: what the keys of the store's sessions begin with. */
-  protected get _keyPrefix(): string {
+  protected override get _keyPrefix(): string {
     return this.#keys.keyPrefix;
   }
-
-  /** The number of records for which `isLive` is true. Override it where that needs no pages. */
-  protected async _count(
-    isLive: (record: StoredRecord | typeof UNREADABLE) => boolean,
-    pages: () => AsyncIterable<ScannedRecord[]>,
-  ): Promise<number> {
-    let count = 0;
-    for await (const page of pages()) for (const { record } of page) if (isLive(record)) count += 1;
-    return count;
-  }
-
-  /** Removes the records of a page of keys. Override it where the backend needs fewer requests for that. */
-  protected async _removeAll(keys: string[], removal: Removal, operation: Operation): Promise<void> {
-    await Promise.all(keys.map(key => this._remove(key, removal, operation)));
-  }
-
-  /** Fails if the backend cannot be used. Override it where a read does not tell. */
-  protected async _ping(operation: Operation): Promise<void> {
-    // No sid has this key.
-    await this._read(`${this.#keys.keyPrefix}%ping`, operation);
-  }
-
-  /** Frees what the store opened itself. Called once. */
-  protected async _close(): Promise<void> {}
 }

@@ -12,8 +12,8 @@ import {
   type StoredRecord,
   UNREADABLE,
 } from "./record.js";
-import type { StoreParts } from "./save/save.js";
 import { type SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
+import type { StoreParts } from "./store-parts.js";
 
 /** A session of a listing and what the store knows of it. */
 export interface ListedEntry {

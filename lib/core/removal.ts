@@ -1,6 +1,6 @@
 import { deleteAtOf } from "./expiry.js";
 import { type Removal, tombstoneOf } from "./record.js";
-import type { StoreParts } from "./save/save.js";
+import type { StoreParts } from "./store-parts.js";
 
 /** A new removal, with the tombstone that it leaves. */
 export function newRemoval({ ids, settings }: StoreParts): Removal {

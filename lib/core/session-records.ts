@@ -13,8 +13,8 @@ import {
   UNREADABLE,
 } from "./record.js";
 import { newRemoval } from "./removal.js";
-import type { StoreParts } from "./save/save.js";
 import type { Peeked } from "./store-internals.js";
+import type { StoreParts } from "./store-parts.js";
 
 /** What a backend has under the key of a session. The session itself is not decoded. */
 export interface SessionRecord {

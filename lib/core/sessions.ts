@@ -15,12 +15,13 @@ import {
   UNREADABLE,
 } from "./record.js";
 import { newRemoval } from "./removal.js";
-import { SaveOperation, type SaveOutcome, type StoreParts } from "./save/save.js";
+import { SaveOperation, type SaveOutcome } from "./save/save.js";
 import { assertSession, originOf, withoutListedId } from "./save/session-objects.js";
 import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
 import { WriteQueue } from "./save/write-queue.js";
 import type { Peeked } from "./store-internals.js";
 import type { StoreSettings } from "./store-options.js";
+import type { StoreParts } from "./store-parts.js";
 import { Toucher } from "./touch.js";
 
 /** What a store does with one session, on the records of its backend. */

@@ -5,9 +5,9 @@ import type { SessionKeys } from "./keys.js";
 import type { Listings } from "./listings.js";
 import type { Operation } from "./operation.js";
 import type { Awaitable } from "./record.js";
-import type { StoreParts } from "./save/save.js";
 import { type SessionRecord, SessionRecords } from "./session-records.js";
 import type { Sessions } from "./sessions.js";
+import type { StoreParts } from "./store-parts.js";
 import {
   exportSessions,
   type ImportOutcome,

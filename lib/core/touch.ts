@@ -14,9 +14,9 @@ import {
   type WriteResult,
 } from "./record.js";
 import { lastUse, requestedLifetime } from "./save/requested-lifetime.js";
-import type { StoreParts } from "./save/save.js";
 import type { TrackedSession } from "./save/tracked-sessions.js";
 import { incarnationOf } from "./save/write-ids.js";
+import type { StoreParts } from "./store-parts.js";
 import { entryOf } from "./users/entry.js";
 
 /** How a touch ended: `skipped` if it would move too little, `none` if there is no session to touch. */

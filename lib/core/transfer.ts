@@ -5,9 +5,9 @@ import type { SessionKeys } from "./keys.js";
 import type { Listings } from "./listings.js";
 import type { Operation } from "./operation.js";
 import { IF_ABSENT, type StoredRecord, UNREADABLE } from "./record.js";
-import type { StoreParts } from "./save/save.js";
 import { assertSession } from "./save/session-objects.js";
 import { incarnationOf } from "./save/write-ids.js";
+import type { StoreParts } from "./store-parts.js";
 import { newEntryOf } from "./users/entry.js";
 
 /*

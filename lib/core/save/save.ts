@@ -1,10 +1,7 @@
 import type { SessionData } from "express-session";
-import { StoreError } from "../../errors.js";
 import { nextTurn } from "../../support/event-loop-slice.js";
-import type { SessionCodec } from "../codec.js";
-import { type CookieTimes, cookieTimesOf, lifetimeOf } from "../cookie.js";
-import { deleteAtOf, earliestActivity, GRACE_MS, isGone, MAX_TIME, shownExpiry } from "../expiry.js";
-import type { GuardedBackend } from "../guarded-backend.js";
+import { type CookieTimes, cookieTimesOf } from "../cookie.js";
+import { deleteAtOf, earliestActivity, GRACE_MS, isGone, MAX_TIME } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import {
   type Awaitable,
@@ -20,26 +17,16 @@ import {
   type WriteCondition,
   type WriteResult,
 } from "../record.js";
-import type { StoreSettings } from "../store-options.js";
+import type { StoreParts } from "../store-parts.js";
 import { entryOf } from "../users/entry.js";
-import { makeRoom, type SessionLimitOptions } from "../users/session-limit.js";
+import { writeWithinLimit } from "../users/session-limit.js";
 import type { UserForms } from "../users/user-ids.js";
-import { type Fields, mergeSessions } from "./merge.js";
+import { type Content, mergedContent } from "./content.js";
 import { nextStep, type SaveFacts, type Step } from "./next-step.js";
 import { isExpiryInPast, lastUse, requestedLifetime } from "./requested-lifetime.js";
+import { assertAllowed } from "./save-errors.js";
 import type { TrackedSession } from "./tracked-sessions.js";
-import { createdVersion, isLaterVersion, lastWriteId, type WriteIds } from "./write-ids.js";
-import type { WriteQueue } from "./write-queue.js";
-
-/** What saves and touches need of a store. */
-export interface StoreParts {
-  readonly backend: GuardedBackend;
-  readonly codec: SessionCodec;
-  readonly settings: StoreSettings;
-  readonly ids: WriteIds;
-  /** Queues the sign-ins of each user, if they are limited: they would only reject each other. */
-  readonly signIns: WriteQueue;
-}
+import { createdVersion, isLaterVersion, lastWriteId } from "./write-ids.js";
 
 /** How a save ended. */
 export interface SaveOutcome {
@@ -53,15 +40,6 @@ export interface SaveOutcome {
   readonly keys: readonly string[];
   /** What is stored now, if it is known. */
   readonly stored: FoundRecord | undefined;
-}
-
-/** What a write stores. */
-interface Content {
-  readonly text: string;
-  readonly lifetime: number;
-  /** The user of the session, if the store has the option `user` and the session a user. */
-  readonly user: UserForms | undefined;
-  readonly keys: readonly string[];
 }
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
@@ -91,13 +69,11 @@ export class SaveOperation {
   readonly #tracked: TrackedSession;
   readonly #serialized: Awaitable<string>;
   readonly #times: CookieTimes;
-  readonly #lifetime: number;
   readonly #activeAt: number;
   readonly #endsSession: boolean;
-  readonly #user: UserForms | undefined;
   readonly #id: string;
-  /** The session as the request holds it, serialized. */
-  #text = "";
+  /** What the request holds. */
+  readonly #own: Writable<Content>;
   /** What the request's changes are measured against. Plain data is measured against what it finds stored. */
   #base: { readonly record?: StoredRecord | undefined; readonly text?: string | undefined } = {};
   #isSent = false;
@@ -119,13 +95,14 @@ export class SaveOperation {
     // It may reject while this save waits for its turn and nobody listens.
     if (isPromise(this.#serialized)) this.#serialized.then(undefined, () => {});
     this.#times = cookieTimesOf(session);
-    this.#lifetime = requestedLifetime(session, this.#times, tracked, now, settings);
+    const lifetime = requestedLifetime(session, this.#times, tracked, now, settings);
     // A change by an administrator is no use of the session.
     const unused = tracked.onlyUser === undefined ? undefined : tracked.stored;
     this.#activeAt = unused?.record.activeAt ?? lastUse(this.#times, tracked, now);
-    this.#endsSession = this.#lifetime <= 0 || isExpiryInPast(this.#times, tracked, now);
-    this.#user = this.#endsSession ? undefined : settings.users?.ofSession(session);
+    this.#endsSession = lifetime <= 0 || isExpiryInPast(this.#times, tracked, now);
     this.#id = this.#endsSession ? ids.nextRemoval() : ids.next();
+    const user = this.#endsSession ? undefined : settings.users?.ofSession(session);
+    this.#own = { text: "", lifetime, user, keys: NONE };
   }
 
   /**
@@ -139,7 +116,7 @@ export class SaveOperation {
 
   #start(text: string, latest: FoundRecord | undefined): Awaitable<SaveOutcome> {
     const { stored, baseText, inDoubt } = this.#tracked;
-    this.#text = text;
+    this.#own.text = text;
     // As the save before it has left them.
     this.#base = { record: stored?.record, text: baseText };
     this.#mayHaveTakenPlace = inDoubt.length > 0;
@@ -190,16 +167,9 @@ export class SaveOperation {
       if (result.retried) this.#mayHaveTakenPlace = true;
       await this.#adoptBase(attempt.step);
       const step = nextStep(this.#facts(), result.current, this.#parts.settings.now());
-      switch (step.kind) {
-        case "done":
-          return this.#recover(attempt, result.current as FoundRecord);
-        case "gone":
-          return GONE;
-        case "conflict":
-          throw conflictError();
-        case "unreadable":
-          throw unreadableError(this.#tracked.origin);
-      }
+      assertAllowed(step, this.#tracked.origin);
+      if (step.kind === "done") return this.#recover(attempt, result.current as FoundRecord);
+      if (step.kind === "gone") return GONE;
       // A backend that wrongly rejects writes must not keep the time limit from being noticed.
       if (rounds > 1) await nextTurn();
       attempt = await this.#attempt(step);
@@ -230,24 +200,13 @@ export class SaveOperation {
   }
 
   #attemptWith(step: WriteStep, content: Content): Awaitable<Attempt> {
-    const isLimited = this.#parts.settings.sessionLimit !== undefined && isSignIn(step, content);
-    return isLimited ? this.#signIn(step, content) : this.#write(step, content);
-  }
-
-  #signIn(step: WriteStep, content: Content): Awaitable<Attempt> {
+    const { sessionLimit } = this.#parts.settings;
+    if (sessionLimit === undefined || !isSignIn(step, content)) return this.#write(step, content);
     const user = content.user as UserForms;
-    return this.#parts.signIns.run(user[0], this.#operation, () => this.#writeIfRoom(step, content, user));
-  }
-
-  /** Makes room and writes, again if another sign-in of the user was first. */
-  async #writeIfRoom(step: WriteStep, content: Content, user: UserForms): Promise<Attempt> {
-    const limit = this.#parts.settings.sessionLimit as SessionLimitOptions;
-    for (;;) {
-      this.#operation.throwIfAbandoned();
-      const token = await makeRoom(this.#parts, limit, user, this.#tracked.key, this.#operation);
-      const attempt = await this.#write(step, content, token);
-      if (attempt.result.written || attempt.result.listChanged !== true) return attempt;
-    }
+    const { key } = this.#tracked;
+    return writeWithinLimit(this.#parts, sessionLimit, user, key, this.#operation, token =>
+      this.#write(step, content, token),
+    );
   }
 
   /** What the step writes: what the request holds or, if others have written, the merged session. */
@@ -256,49 +215,12 @@ export class SaveOperation {
     const { stored, storedText } = this.#tracked;
     const baseText = step.baseText ?? this.#base.text;
     const isUnchanged = step.over.record.version === stored?.record.version && storedText === baseText;
-    return isUnchanged ? this.#own : this.#merge(step.over.record, baseText);
-  }
-
-  get #own(): Content {
-    return { text: this.#text, lifetime: this.#lifetime, user: this.#user, keys: NONE };
-  }
-
-  async #merge(over: StoredRecord, baseText: string | undefined): Promise<Content> {
-    const { codec, settings } = this.#parts;
-    const expiry = shownExpiry(over, settings.now(), settings.lifetimes);
-    const theirs = await codec.decode(this.#tracked.key, over, expiry);
-    if (theirs === null) throw unreadableError(this.#tracked.origin);
-    if (theirs.text === baseText) return this.#own;
-    const [base, mine] = await Promise.all([
-      baseText === undefined ? undefined : codec.fieldsOf(baseText),
-      codec.fieldsOf(this.#text),
-    ]);
-    const { session, keys } = mergeSessions(
-      base,
-      mine,
-      theirs.session as unknown as Fields,
-      this.#setsExpiry,
-    );
-    const merged = session as unknown as SessionData;
-    const lifetime = this.#mergedLifetime(merged, over);
-    const user = settings.users?.ofSession(merged);
-    return { text: await codec.serialize(session), lifetime, user, keys };
-  }
-
-  /** Whether the request changed the expiry of a cookie that has no `maxAge`. */
-  get #setsExpiry(): boolean {
+    if (isUnchanged) return this.#own;
     const { maxAge, expires } = this.#times;
-    return maxAge === undefined && (this.#base.text === undefined || expires !== this.#tracked.shownExpires);
-  }
-
-  #mergedLifetime(session: SessionData, over: StoredRecord): number {
-    const { settings } = this.#parts;
-    const times = cookieTimesOf(session);
-    if (times.maxAge === undefined && times.expires !== undefined) {
-      return this.#setsExpiry ? this.#lifetime : over.lifetime;
-    }
-    // A lifetime of 0 would make a tombstone of what others have written.
-    return Math.max(1, lifetimeOf(session, times, settings.now(), settings.ttl));
+    const { text } = this.#base;
+    const setsExpiry = maxAge === undefined && (text === undefined || expires !== this.#tracked.shownExpires);
+    const sides = { own: this.#own, setsExpiry, baseText, over: step.over.record };
+    return mergedContent(this.#parts, this.#tracked, sides);
   }
 
   /** @param listToken - of the user's list, if the write depends on it */
@@ -347,7 +269,7 @@ export class SaveOperation {
     if (this.#isSent) return;
     this.#isSent = true;
     this.#parts.ids.sent(this.#id);
-    this.#tracked.sent(this.#id, this.#text);
+    this.#tracked.sent(this.#id, this.#own.text);
   }
 
   #settled(result: WriteResult): void {
@@ -358,7 +280,8 @@ export class SaveOperation {
 
   #finish({ step, content, record }: Attempt, token: unknown): SaveOutcome {
     const stored: FoundRecord = { record, token };
-    const own = { text: this.#text, lifetime: this.#lifetime, expires: this.#times.expires };
+    const { text, lifetime } = this.#own;
+    const own = { text, lifetime, expires: this.#times.expires };
     this.#tracked.saved(stored, content.text, own);
     return { reason: reasonOf(step, content), keys: content.keys, stored };
   }
@@ -375,9 +298,8 @@ export class SaveOperation {
       if (isTombstoneOf(found, this.#id)) return REMOVED;
       const now = settings.now();
       const step = nextStep(this.#facts(), found, now);
+      assertAllowed(step, this.#tracked.origin);
       if (step.kind === "gone") return GONE;
-      if (step.kind === "conflict") throw conflictError();
-      if (step.kind === "unreadable") throw unreadableError(this.#tracked.origin);
       // Nothing is stored. A first save that had no response may still arrive, and must find the tombstone.
       const isNeeded = step.kind === "replace" || (this.#mayHaveTakenPlace && found === undefined);
       if (step.kind === "done" || !isNeeded) return REMOVED;
@@ -406,19 +328,4 @@ function reasonOf(step: WriteStep, { keys }: Content): SaveOutcome["reason"] {
   if (step.since === "unknown") return "untracked";
   // An earlier save of the request may have kept changes that the request has not seen.
   return step.since === "change" || keys.length > 0 ? "merged" : "written";
-}
-
-function conflictError(): StoreError {
-  return new StoreError(
-    "ERR_SESSION_CONFLICT",
-    "Another request changed the session since it was loaded: load it again and repeat the change.",
-  );
-}
-
-function unreadableError(origin: TrackedSession["origin"]): StoreError {
-  const advice =
-    origin === "loaded"
-      ? "Another request changed the session, and what it saved cannot be read: the changes could not be merged."
-      : "What is stored under the session's id cannot be read and was left in place: destroy the session first.";
-  return new StoreError("ERR_SESSION_SERIALIZE", advice);
 }

@@ -1,8 +1,8 @@
 import { deleteAtOf, MAX_TIME } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import { type Found, type FoundRecord, ifVersion, isSession, tombstoneOf, tombstoneOver } from "../record.js";
-import type { StoreParts } from "../save/save.js";
 import { incarnationOf } from "../save/write-ids.js";
+import type { StoreParts } from "../store-parts.js";
 import type { UserForms } from "./user-ids.js";
 import { isOfUser } from "./user-list.js";
 

@@ -1,7 +1,7 @@
 import { deleteAtOf, earliestActivity, GRACE_MS, isGone, shownExpiry } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import { type Found, ifVersion, isSession, type ScannedRecord } from "../record.js";
-import type { StoreParts } from "../save/save.js";
+import type { StoreParts } from "../store-parts.js";
 import { newEntryOf } from "./entry.js";
 import type { UserIds } from "./user-ids.js";
 

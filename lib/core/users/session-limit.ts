@@ -3,7 +3,8 @@ import { StoreError } from "../../errors.js";
 import { hasEnded } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import { rules, secretRule, typeName } from "../options.js";
-import type { StoreParts } from "../save/save.js";
+import type { Awaitable, WriteResult } from "../record.js";
+import type { StoreParts } from "../store-parts.js";
 import { endSession } from "./end-session.js";
 import type { UserForms } from "./user-ids.js";
 import { type PossibleSession, possibleSessionsOf, readList } from "./user-list.js";
@@ -36,15 +37,39 @@ function limitProblem(value: unknown): string | undefined {
 }
 
 /**
+ * Makes room for the sign-in of a user and writes the session, again if another sign-in of the user was first.
+ *
+ * @param key - the key of the session
+ * @param write - writes it if the user's list still has this token
+ * @throws StoreError `ERR_TOO_MANY_SESSIONS`
+ */
+export function writeWithinLimit<T extends { readonly result: WriteResult }>(
+  parts: StoreParts,
+  limit: SessionLimitOptions,
+  user: UserForms,
+  key: string,
+  operation: Operation,
+  write: (listToken: unknown) => Awaitable<T>,
+): Awaitable<T> {
+  return parts.signIns.run(user[0], operation, async () => {
+    for (;;) {
+      operation.throwIfAbandoned();
+      const attempt = await write(await makeRoom(parts, limit, user, key, operation));
+      const { result } = attempt;
+      if (result.written || result.listChanged !== true) return attempt;
+    }
+  });
+}
+
+/**
  * Makes room for the sign-in of a user. Returns the token of the list that was read: a write that depends on it is
  * rejected if another sign-in was first.
  *
  * A session that has ended but can still be saved by a slow request is ended for good, or the limit could be exceeded.
  *
  * @param key - the key of the session that signs in, which does not count
- * @throws StoreError `ERR_TOO_MANY_SESSIONS`
  */
-export async function makeRoom(
+async function makeRoom(
   parts: StoreParts,
   { max, onExceeded = "end-oldest" }: SessionLimitOptions,
   user: UserForms,

@@ -1,8 +1,8 @@
 import { GRACE_MS, isGone } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import { type FoundRecord, isSession, type StoredRecord, UNREADABLE, type UserSession } from "../record.js";
-import type { StoreParts } from "../save/save.js";
 import type { StoreSettings } from "../store-options.js";
+import type { StoreParts } from "../store-parts.js";
 import type { UserForms } from "./user-ids.js";
 
 /** An entry, and the form of the user in whose list it is. */

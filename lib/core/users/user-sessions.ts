@@ -5,9 +5,9 @@ import type { SessionKeys } from "../keys.js";
 import type { Operation } from "../operation.js";
 import { invalidArgument } from "../options.js";
 import { UNREADABLE } from "../record.js";
-import type { StoreParts } from "../save/save.js";
 import { TrackedSession } from "../save/tracked-sessions.js";
 import { incarnationOf } from "../save/write-ids.js";
+import type { StoreParts } from "../store-parts.js";
 import { endSession } from "./end-session.js";
 import type { UserForms, UserIds } from "./user-ids.js";
 import {
