@@ -5,7 +5,7 @@ import { table } from "./tables.js";
 
 /** The seconds that a part needs once, and for each round. */
 const SECONDS = {
-  operations: { memory: [12, 18], file: [14, 20], dynamodb: [16, 22], etcd: [14, 20] },
+  operations: { memory: [12, 18], file: [14, 20], dynamodb: [16, 22], etcd: [16, 23] },
   http: { memory: [10, 7], file: [10, 7], dynamodb: [14, 8], etcd: [11, 7] },
   listings: { memory: [15, 12], file: [40, 20], dynamodb: [60, 30], etcd: [60, 6] },
   cleanup: { memory: [15, 6], file: [30, 8] },

@@ -139,6 +139,12 @@ const targets = [
     "operations",
     m => atLeast(0.9, ratios(m, "raw etcd3", OPERATIONS, [1])),
   ],
+  [
+    "etcd",
+    "each operation against conditional writes of etcd3, alone",
+    "operations",
+    m => atLeast(0.8, ratios(m, "etcd3, conditional", OPERATIONS, [1])),
+  ],
   ["etcd", "get against raw etcd3", "operations", m => atLeast(6, ratios(m, "raw etcd3", ["get"], [64]))],
   ["etcd", "set against raw etcd3", "operations", m => atLeast(2.5, ratios(m, "raw etcd3", SETS, [64]))],
   ["etcd", "touch against raw etcd3", "operations", m => atLeast(3, ratios(m, "raw etcd3", ["touch"], [64]))],

@@ -80,7 +80,8 @@ export async function openEnvironment(path: string): Promise<Environment> {
     } catch (error) {
       if ((error as Error).message !== "Database not found") throw error;
       // All in one transaction. Processes that created a new file together, a table in each transaction, have lost writes
-      // and damaged the file: lmdb-js keeps free pages between transactions, also over one that found nothing to create.
+      // and damaged the file. Why is not known: a commit of lmdb-js that finds nothing to write forgets no free pages, as
+      // it should.
       tables = await root.transaction(() => openTables(LmdbTable)).catch(failedCommit);
     }
     await assertOneNamespace(root, path);
