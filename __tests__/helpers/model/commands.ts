@@ -136,6 +136,7 @@ const load = fc
       assert.deepEqual(data, expected && { ...expected, ...listedId });
       const held = model.stores[name].load(sidOf(model, sid));
       if (data === null || held === null) return;
+      if (way === "all") held.ownId = expected !== null && "id" in expected ? { id: expected.id } : {};
       const isSession = way === "load";
       real.requests[slot] = isSession ? requestSession(store, held.sid, data) : data;
       model.requests[slot] = { store: name, held, isSession };
@@ -222,7 +223,7 @@ const touch = fc.record({ slot, change }).map(({ slot, change }) =>
     `touch(r${slot}, ${showChange(change)})`,
     async ({ store, held }, session, model, real) => {
       applyChange(change, session, model.stores[store].now);
-      const expected = model.stores[store].touch(held.sid, jsonOf(session, held.sid), held);
+      const expected = model.stores[store].touch(held.sid, jsonOf(session, held), held);
       await settle(real.stores[store].touch(held.sid, session), expected);
       await checkSession(model, real, store, held.sid);
     },
@@ -339,7 +340,7 @@ async function save(
   session: TestSession,
   holder: Held | Unknown,
 ): Promise<void> {
-  const expected = model.stores[name].set(sid, jsonOf(session, sid), holder);
+  const expected = model.stores[name].set(sid, jsonOf(session, holder), holder);
   await settle(real.stores[name].set(sid, session), expected);
   await checkSession(model, real, name, sid);
 }
@@ -381,10 +382,11 @@ async function checkListings(model: ModelStore, store: AbstractStore): Promise<v
   );
 }
 
-/** The session without the `id` that `all()` adds. */
-function jsonOf(session: TestSession, sid: string): SessionJson {
+/** The session without the `id` that `all()` has set, and with its own if it had one. */
+function jsonOf(session: TestSession, holder: Held | Unknown): SessionJson {
   const { id, ...others } = json(session);
-  return id === sid ? (others as SessionJson) : json(session);
+  const isListed = typeof holder === "object" && holder.ownId !== undefined && id === holder.sid;
+  return isListed ? ({ ...others, ...holder.ownId } as SessionJson) : json(session);
 }
 
 function bySid([one]: [string, unknown], [other]: [string, unknown]): number {

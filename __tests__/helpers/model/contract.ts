@@ -70,6 +70,8 @@ export interface Held {
   isStored: boolean;
   /** The lifetime that the session had when it was loaded, or was last given. */
   lifetime: number | undefined;
+  /** For an object of `all()`, which sets its `id`: the `id` that it had, if it had one. */
+  ownId?: { id?: unknown };
 }
 
 /** The kind of a session object that the store does not recognize. */
