@@ -1,1 +1,2 @@
-export { EtcdStore, type EtcdStoreOptions } from "./etcd/store.js";
+export type { EtcdStoreOptions } from "./etcd/options.js";
+export { EtcdStore } from "./etcd/store.js";

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { type Etcd3, GRPCUnavailableError } from "etcd3";
 import { Clock } from "../../lib/conformance/clock.js";
 import { leaseEnd } from "../../lib/etcd/lease-pool.js";
-import { EtcdStore, type EtcdStoreOptions } from "../../lib/etcd/store.js";
+import type { EtcdStoreOptions } from "../../lib/etcd/options.js";
+import { EtcdStore } from "../../lib/etcd/store.js";
 import { etcdClient } from "../helpers/engines/engines.js";
 import { type Message, type Traffic, trafficOfEtcd } from "../helpers/stores/counting.js";
 

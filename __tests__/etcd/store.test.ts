@@ -2,7 +2,8 @@ import { eventsOf } from "../../lib/conformance/observe.js";
 import { plain, stored } from "../../lib/conformance/sessions.js";
 import { storeConformance } from "../../lib/conformance.js";
 import type { AbstractStore } from "../../lib/core/abstract-store.js";
-import { EtcdStore, type EtcdStoreOptions } from "../../lib/etcd/store.js";
+import type { EtcdStoreOptions } from "../../lib/etcd/options.js";
+import { EtcdStore } from "../../lib/etcd/store.js";
 import { down, useEtcd } from "./harness.js";
 
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;

@@ -1,10 +1,12 @@
+import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import { Operation } from "../core/operation.js";
 import type { Awaitable, Found } from "../core/record.js";
 import { type Batchable, Batcher } from "../support/batcher.js";
 import { backoff } from "./backoff.js";
-import type { DynamoDBItems } from "./items.js";
+import { errorName } from "./errors.js";
+import { type DynamoDBItems, unmarshalled } from "./items.js";
 import { lib } from "./sdk.js";
-import { errorName, type Table } from "./table.js";
+import type { Table } from "./table.js";
 
 /** DynamoDB's limit for the keys of a BatchGetItem. */
 const MAX_KEYS = 100;
@@ -48,10 +50,13 @@ export class ItemReader {
     return this.#get(key, true, operation);
   }
 
-  async #get(key: string, ConsistentRead: boolean, { signal }: Operation): Promise<Found | undefined> {
-    const { name: TableName, attributes, client, rethrow } = this.#table;
-    const get = new lib.GetCommand({ TableName, Key: { [attributes.id]: key }, ConsistentRead });
-    const { Item } = await client.send(get, { abortSignal: signal }).catch(rethrow);
+  /** What is stored, which a rejection may say: not if nothing is, nor by all engines (dynalite, DynamoDB Local). */
+  currentOf(key: string, item: Record<string, AttributeValue> | undefined, operation: Operation): MaybeFound {
+    return item === undefined ? this.readLatest(key, operation) : this.#items.foundOf(unmarshalled(item));
+  }
+
+  async #get(key: string, isConsistent: boolean, operation: Operation): Promise<Found | undefined> {
+    const { Item } = await this.#table.get(key, isConsistent, operation);
     return this.#items.foundOf(Item);
   }
 

@@ -1,6 +1,7 @@
 import { StoreError } from "../errors.js";
+import { errorName } from "./errors.js";
 import { sdk } from "./sdk.js";
-import { errorName, type Table } from "./table.js";
+import type { Table } from "./table.js";
 
 /** How long to wait for a new table, and how often to ask for it. Seconds. */
 const WAIT = { maxWaitTime: 300, minDelay: 1, maxDelay: 5 };

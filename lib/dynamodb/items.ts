@@ -6,6 +6,7 @@ import {
   chain,
   type Found,
   recordOf,
+  type ScannedRecord,
   type StoredRecord,
   UNREADABLE,
 } from "../core/record.js";
@@ -63,6 +64,10 @@ export class DynamoDBItems {
   foundOf(item: ReturnedItem | undefined): Awaitable<Found | undefined> {
     if (item === undefined) return undefined;
     return chain(this.#recordOf(item), record => ({ record }));
+  }
+
+  async scannedOf(item: ReturnedItem): Promise<ScannedRecord> {
+    return { key: this.keyOf(item), record: await this.#recordOf(item) };
   }
 
   keyOf(item: ReturnedItem): string {

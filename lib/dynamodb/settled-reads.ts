@@ -1,4 +1,3 @@
-import type { TransactGetCommand } from "@aws-sdk/lib-dynamodb";
 import type { Operation } from "../core/operation.js";
 import type { Found } from "../core/record.js";
 import type { DynamoDBItems } from "./items.js";
@@ -12,16 +11,14 @@ const WORKERS = 4;
 /**
  * Reads what is stored under keys when no write transaction on them is in flight. DynamoDB applies a transaction to one
  * item after the other. For as long as that takes, a read on its own shows an item as it was before.
- *
- * @param send - sends a command, again as long as a transaction is in flight
  */
 export async function readSettled(
-  { name: TableName, attributes }: Table,
+  table: Table,
   items: DynamoDBItems,
   keys: readonly string[],
   operation: Operation,
-  send: (command: TransactGetCommand) => Promise<{ Responses?: { Item?: Record<string, unknown> }[] }>,
 ): Promise<Map<string, Found | undefined>> {
+  const { name: TableName, attributes } = table;
   const left = [...keys];
   const found = new Map<string, Found | undefined>();
   const worker = async () => {
@@ -29,7 +26,7 @@ export async function readSettled(
       operation.throwIfAbandoned();
       const batch = left.splice(-MAX_ITEMS);
       const TransactItems = batch.map(key => ({ Get: { TableName, Key: { [attributes.id]: key } } }));
-      const { Responses = [] } = await send(new lib.TransactGetCommand({ TransactItems }));
+      const { Responses = [] } = await table.send(new lib.TransactGetCommand({ TransactItems }), operation);
       for (const [index, key] of batch.entries()) {
         found.set(key, await items.foundOf(Responses[index]?.Item));
       }

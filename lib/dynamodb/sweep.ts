@@ -1,8 +1,9 @@
 import { Operation } from "../core/operation.js";
+import { isRefused } from "./errors.js";
 import { DynamoDBItems, type ReturnedItem } from "./items.js";
 import { scanItems } from "./scan.js";
 import { lib } from "./sdk.js";
-import { errorName, type Table } from "./table.js";
+import type { Table } from "./table.js";
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const WORKERS = 8;
@@ -60,7 +61,7 @@ async function deletePast(
     await client.send(command, { abortSignal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
     return true;
   } catch (error) {
-    if (errorName(error) === "ConditionalCheckFailedException") return false;
+    if (isRefused(error)) return false;
     return rethrow(error);
   }
 }

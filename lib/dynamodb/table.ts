@@ -1,12 +1,25 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import type {
+  DynamoDBDocumentClient,
+  GetCommandOutput,
+  PutCommand,
+  TransactGetCommand,
+  TransactGetCommandOutput,
+  TransactWriteCommand,
+  UpdateCommand,
+} from "@aws-sdk/lib-dynamodb";
+import type { Operation } from "../core/operation.js";
 import { StoreError } from "../errors.js";
+import { backoff } from "./backoff.js";
+import { errorName, isTransient } from "./errors.js";
 import { type DynamoDBAttributes, translateConfigOf } from "./options.js";
 import { lib } from "./sdk.js";
 
 /** Messages with which DynamoDB, and then DynamoDB Local, reject items and keys of a table with another key. */
 const WRONG_KEY =
   /does not match the schema|Missing the key|Type mismatch for|keys was not given|conditions on the keys/;
+
+type TransactionalCommand = PutCommand | UpdateCommand | TransactWriteCommand | TransactGetCommand;
 
 /** A table, and the client that its requests go through. */
 export class Table {
@@ -32,6 +45,28 @@ export class Table {
     return Boolean(translateConfigOf(this.#injected)?.unmarshallOptions?.wrapNumbers);
   }
 
+  get(key: string, ConsistentRead: boolean, { signal }: Operation): Promise<GetCommandOutput> {
+    const Key = { [this.attributes.id]: key };
+    const get = new lib.GetCommand({ TableName: this.name, Key, ConsistentRead });
+    return this.client.send(get, { abortSignal: signal }).catch(this.rethrow);
+  }
+
+  /** Sends a command again as long as a transaction on the same items is in flight. */
+  async send(
+    command: TransactionalCommand,
+    operation: Operation,
+  ): Promise<Pick<TransactGetCommandOutput, "Responses">> {
+    for (let repetition = 0; ; repetition++) {
+      try {
+        return await this.client.send(command as TransactGetCommand, { abortSignal: operation.signal });
+      } catch (error) {
+        if (!isTransient(error)) return this.rethrow(error);
+      }
+      await backoff(repetition);
+      operation.throwIfAbandoned();
+    }
+  }
+
   /** Throws a {@link StoreError} if the error says what is wrong with the table, else the error itself. */
   readonly rethrow = (error: unknown): never => {
     const { id, ttl } = this.attributes;
@@ -53,10 +88,6 @@ export class Table {
       { cause },
     );
   }
-}
-
-export function errorName(error: unknown): string {
-  return error instanceof Error ? error.name : "";
 }
 
 function documentClientOf(client: DynamoDBClient | DynamoDBDocumentClient): DynamoDBDocumentClient {

@@ -30,7 +30,8 @@ export const MAX_REMOVED = 100;
  */
 const MONTH_MS = 30 * 24 * 60 * 60_000;
 
-type Update = NonNullable<NonNullable<TransactWriteCommandInput["TransactItems"]>[number]["Update"]>;
+export type TransactItem = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
+type Update = NonNullable<TransactItem["Update"]>;
 
 /** The item of a user, as it was read. */
 export interface UserItem {

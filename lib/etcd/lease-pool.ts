@@ -1,6 +1,9 @@
+import type { Etcd3 } from "etcd3";
 import { GRACE_MS } from "../core/expiry.js";
 import type { Operation } from "../core/operation.js";
 import { runInBackground } from "../support/background.js";
+import { AttemptDeadlines } from "./attempt-deadline.js";
+import { isLeaseGranted } from "./errors.js";
 
 /*
  * A lease for each session would make etcd slow (etcd-io/etcd #9360, #9496). Instead, all records that end within the
@@ -50,6 +53,7 @@ interface Grant {
   revokedAt: number | undefined;
 }
 
+/** Grants a lease, and returns the seconds that it has. */
 type GrantLease = (id: string, seconds: number, operation: Operation) => Promise<number>;
 
 /** Seconds for which to grant a lease. At least 1. */
@@ -64,6 +68,20 @@ export function leaseEnd(id: string): number {
 
 function leaseId(endsAt: number, shard: number): string {
   return String((BigInt(endsAt / 1000) << BigInt(SHARD_BITS)) | BigInt(shard));
+}
+
+/** Grants leases of etcd. A lease that exists already counts as granted. */
+export function leaseGranter({ leaseClient }: Pick<Etcd3, "leaseClient">): GrantLease {
+  return async (ID, TTL, operation) => {
+    try {
+      await leaseClient.leaseGrant({ ID, TTL }, new AttemptDeadlines([operation]).callOptions);
+      return TTL;
+    } catch (error) {
+      if (!isLeaseGranted(error)) throw error;
+    }
+    const { callOptions } = new AttemptDeadlines([operation]);
+    return Number((await leaseClient.leaseTimeToLive({ ID }, callOptions)).TTL);
+  };
 }
 
 /** Chooses a lease for each record, and grants leases before they are used. */

@@ -1,55 +1,37 @@
-import type { Etcd3, IKeyValue } from "etcd3";
+import type { IKeyValue } from "etcd3";
 import { AbstractStore } from "../core/abstract-store.js";
 import { AFTER_USERS } from "../core/keys.js";
-import { Operation } from "../core/operation.js";
-import { rules } from "../core/options.js";
+import type { Operation } from "../core/operation.js";
 import {
   type ActivityUpdate,
   conditionHolds,
   type Found,
   isTombstone,
-  leadsNowhere,
   type RecordWrite,
   type Removal,
   type ScannedRecord,
   type StoredRecord,
+  touchedRecord,
   touchHolds,
   type UserEntry,
   type UserList,
   type UserSession,
   type WriteResult,
 } from "../core/record.js";
-import type { StoreOptions } from "../core/store-options.js";
 import { runInBackground } from "../support/background.js";
 import { CleanupTimer } from "../support/cleanup-timer.js";
 import { AttemptDeadlines } from "./attempt-deadline.js";
-import { isLeaseGranted, isLeaseMissing, isQuotaExceeded, isResponseTooLarge } from "./errors.js";
-import { type Lease, LeasePool } from "./lease-pool.js";
+import { isLeaseMissing, isQuotaExceeded, isResponseTooLarge } from "./errors.js";
+import { type Lease, LeasePool, leaseGranter } from "./lease-pool.js";
+import { DEFAULT_CLEANUP_SECONDS, type EtcdStoreOptions, etcdRules } from "./options.js";
 import { pagesOf } from "./pages.js";
 import { ResponseSizeLimit } from "./response-size.js";
-import { claimSweep, type SweepOptions, sweep } from "./sweep.js";
-import { type EntryPut, Transactions, type Write, type WriteOutcome } from "./transactions.js";
-import { entriesOf, entryIdOf, entryKey } from "./user-entries.js";
+import { type SweepOptions, sweep, sweepInTurn } from "./sweep.js";
+import { Transactions, type Write, type WriteOutcome } from "./transactions.js";
+import { UserEntries } from "./user-entries.js";
 import { encodeValue, foundBy, foundIn, type KeyState } from "./value.js";
 
-/** The options of {@link EtcdStore}. */
-export interface EtcdStoreOptions extends StoreOptions {
-  /** A client of the package `etcd3`. The store does not close it. */
-  client: Pick<Etcd3, "kv" | "leaseClient">;
-  /**
-   * Seconds between cleanups, of which one process does each; 0 turns them off. Leases delete ended sessions without a
-   * cleanup, but not in a cluster that changes its leader again and again. @defaultValue `3600`
-   */
-  cleanupInterval?: number | undefined;
-}
-
-const DEFAULT_CLEANUP_SECONDS = 3600;
-
 const MAX_PAGE_RECORDS = 1000;
-
-/** Entries that a process adds between two cleanups of a list. */
-const ENTRIES_PER_CLEANUP = 25;
-const CLEANUP_TIMEOUT_MS = 10_000;
 
 /**
  * How long removals are plain deletes after a full database rejected a write. A put for each of them would fail, and
@@ -72,11 +54,10 @@ export class EtcdStore extends AbstractStore {
   readonly #responseSize = new ResponseSizeLimit();
   readonly #transactions: Transactions;
   readonly #leases: LeasePool;
+  readonly #users: UserEntries;
   readonly #sweep: SweepOptions;
   readonly #cleanup: CleanupTimer;
   #isClosed = false;
-  /** The entries that this process has added to lists of users. */
-  #entriesAdded = 0;
   /** Until when the database is taken to be full, on the clock of `performance.now()`. */
   #fullUntil = 0;
 
@@ -86,19 +67,18 @@ export class EtcdStore extends AbstractStore {
 
   /** @throws TypeError for an unknown or ill-typed option */
   constructor(options: EtcdStoreOptions) {
-    super(options, {
-      client: {
-        test: isEtcd3,
-        required: true,
-        expected:
-          "a client of the package `etcd3` (npm install etcd3), new Etcd3(...), and not a namespace of one: that is what `prefix` is for",
-      },
-      cleanupInterval: rules.interval,
-    });
+    super(options, etcdRules);
     const { client, cleanupInterval = DEFAULT_CLEANUP_SECONDS } = options;
     this.#client = client;
     this.#transactions = new Transactions(client.kv, this.#responseSize);
-    this.#leases = new LeasePool((id, seconds, operation) => this.#grantLease(id, seconds, operation));
+    this.#leases = new LeasePool(leaseGranter(client));
+    this.#users = new UserEntries({
+      kv: client.kv,
+      transactions: this.#transactions,
+      userKeyOf: user => this._userKey(user),
+      read: (key, operation) => this._read(key, operation),
+      track: work => this._track(work),
+    });
     this.#sweep = {
       kv: client.kv,
       transactions: this.#transactions,
@@ -108,10 +88,7 @@ export class EtcdStore extends AbstractStore {
     };
     this.#cleanup = new CleanupTimer(
       cleanupInterval,
-      async () => {
-        const isOurs = await claimSweep(this.#sweep, cleanupInterval * 1000);
-        if (isOurs && !this.#isClosed) await sweep(this.#sweep);
-      },
+      () => sweepInTurn(this.#sweep, cleanupInterval * 1000),
       error => {
         // The client may be closed by then.
         if (!this.#isClosed) this._reportError(error);
@@ -170,7 +147,8 @@ export class EtcdStore extends AbstractStore {
     while (touchHolds(current, touch)) {
       operation.throwIfAbandoned();
       const over = current.token as KeyState;
-      const result = await this.#put(key, { ...over.record, activeAt }, deleteAt, over, operation, entry);
+      const record = touchedRecord(over.record, activeAt);
+      const result = await this.#put(key, record, deleteAt, over, operation, entry);
       if (result.written) return result;
       current = result.current;
       retried ||= result.retried === true;
@@ -261,9 +239,9 @@ export class EtcdStore extends AbstractStore {
       };
       try {
         const lease = await acquire(deleteAt, current);
-        const put = entry && this.#entryPut(write.key, entry, await acquire(entry.deleteAt));
+        const put = entry && this.#users.putOf(write.key, entry, await acquire(entry.deleteAt));
         const outcome = await this.#transactions.write({ ...write, lease, entry: put });
-        if (outcome.isDone && entry !== undefined) this.#added(entry);
+        if (outcome.isDone && entry !== undefined) this.#users.added(entry);
         return { ...outcome, lease, isRetried: isRepeated || outcome.isRetried };
       } catch (error) {
         if (isQuotaExceeded(error)) this.#fullUntil = performance.now() + FULL_MS;
@@ -274,80 +252,15 @@ export class EtcdStore extends AbstractStore {
     }
   }
 
-  #entryPut(key: string, { user, id, listToken }: UserEntry, lease: string): EntryPut {
-    const userKey = this._userKey(user);
-    const list =
-      listToken === undefined ? undefined : { prefix: entriesOf(userKey), revision: listToken as string };
-    return { key: entryKey(userKey, id), value: Buffer.from(key), lease, list };
+  protected override _listUser(user: string, operation: Operation): Promise<UserList> {
+    return this.#users.list(user, operation);
   }
 
-  protected override async _listUser(user: string, operation: Operation): Promise<UserList> {
-    let token: string | undefined;
-    const entries: IKeyValue[] = [];
-    const pages = pagesOf(entriesOf(this._userKey(user)), async range => {
-      const { callOptions } = new AttemptDeadlines([operation]);
-      const response = await this.#client.kv.range({ ...range, limit: MAX_PAGE_RECORDS }, callOptions);
-      // Of the first page: what is added while the others are read counts as added since.
-      token ??= response.header.revision;
-      return response;
-    });
-    for await (const page of pages) entries.push(...page);
-    const sessions = await Promise.all(
-      entries.map(async entry => {
-        const key = entry.value.toString();
-        return { key, entryId: entryIdOf(entry), found: await this._read(key, operation) };
-      }),
-    );
-    return { sessions, token };
-  }
-
-  protected override async _removeEntries(
+  protected override _removeEntries(
     user: string,
     entries: readonly UserSession[],
     operation: Operation,
   ): Promise<void> {
-    const keys = entries.map(({ entryId }) => entryKey(this._userKey(user), entryId));
-    await this.#transactions.deleteAll(keys, operation);
+    return this.#users.remove(user, entries, operation);
   }
-
-  /**
-   * Of a user who signs in and out often, the entries of ended sessions must not pile up until their leases end: nobody
-   * may ever list that user. After every so many entries, whoever has just signed in is looked at.
-   */
-  #added({ user }: UserEntry): void {
-    this.#entriesAdded += 1;
-    if (this.#entriesAdded % ENTRIES_PER_CLEANUP !== 0) return;
-    const cleaned = this._track(runInBackground(() => this.#removeGarbage(user)));
-    cleaned.catch(() => {
-      // Garbage does no harm, and its lease ends.
-    });
-  }
-
-  async #removeGarbage(user: string): Promise<void> {
-    const operation = new Operation(CLEANUP_TIMEOUT_MS);
-    const { sessions } = await this._listUser(user, operation);
-    const garbage = sessions.filter(session => leadsNowhere(session, user));
-    if (garbage.length > 0) await this._removeEntries(user, garbage, operation);
-  }
-
-  /** Grants a lease and returns its seconds. A lease that exists already counts as granted. */
-  async #grantLease(ID: string, TTL: number, operation: Operation): Promise<number> {
-    const { leaseClient } = this.#client;
-    try {
-      await leaseClient.leaseGrant({ ID, TTL }, new AttemptDeadlines([operation]).callOptions);
-      return TTL;
-    } catch (error) {
-      if (!isLeaseGranted(error)) throw error;
-    }
-    const { callOptions } = new AttemptDeadlines([operation]);
-    return Number((await leaseClient.leaseTimeToLive({ ID }, callOptions)).TTL);
-  }
-}
-
-function isEtcd3(value: unknown): boolean {
-  const client = value as (Partial<Etcd3> & { prefix?: Buffer }) | null | undefined;
-  const hasServices =
-    typeof client?.kv?.txn === "function" && typeof client.leaseClient?.leaseGrant === "function";
-  // A namespace has the services of its client, but only its own methods add the prefix.
-  return hasServices && !client?.prefix?.length;
 }

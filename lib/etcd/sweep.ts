@@ -40,6 +40,12 @@ export interface SweepOptions {
   isClosed(): boolean;
 }
 
+/** Sweeps if no other process has done so, or does, in this interval. */
+export async function sweepInTurn(options: SweepOptions, intervalMs: number): Promise<void> {
+  const isOurs = await claimSweep(options, intervalMs);
+  if (isOurs && !options.isClosed()) await sweep(options);
+}
+
 /** Deletes the records whose leases should have ended long ago. Returns how many. */
 export async function sweep({ kv, transactions, prefix, now, isClosed }: SweepOptions): Promise<number> {
   let deleted = 0;
@@ -79,7 +85,7 @@ async function deleteEnded(key: string, transactions: Transactions, now: () => n
  * Claims the sweep of this interval, so that one of all processes sweeps. The claim is a time and not a lease, because
  * it must end where leases do not.
  */
-export async function claimSweep({ transactions, prefix, now }: SweepOptions, ms: number): Promise<boolean> {
+async function claimSweep({ transactions, prefix, now }: SweepOptions, ms: number): Promise<boolean> {
   const key = prefix + CLAIM;
   const operation = new Operation(REQUEST_TIMEOUT_MS);
   const claim = await transactions.read(key, operation);

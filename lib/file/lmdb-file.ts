@@ -1,32 +1,22 @@
-import { lstatSync, mkdirSync, readlinkSync, realpathSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { StoreError } from "../errors.js";
 import { runInBackground } from "../support/background.js";
 import { InFlight } from "../support/in-flight.js";
 import { MIN_KEY } from "./entry.js";
 import { type Environment, failedCommit, openEnvironment, type Table } from "./environment.js";
 import { assertLmdbOrNew } from "./integrity-check.js";
+import { guardOf } from "./list-guard.js";
+import { ReadSnapshot } from "./read-snapshot.js";
+import { realPathOf } from "./real-path.js";
 
 const OWNER_ONLY_FOLDER = 0o700;
 
 /** An index entry is all in its key. */
 const INDEX_VALUE = "i";
 
-/**
- * Users share guards, so that guards need no sweep. A sign-in that finds a guard changed by another user's sign-in is
- * written again. No key of the lists begins with the mark.
- */
-const GUARDS = 1024;
-const GUARD_MARK = "!";
-
-/** A change of the sweep index that belongs to a write. */
-export interface IndexMove {
-  readonly add: string;
-  readonly remove: string | undefined;
-}
-
-/** Changes of the lists of users that belong to a write. */
-export interface UserMove {
+/** A change of the sweep index or of the lists of users that belongs to a write. */
+interface KeyMove {
   readonly add: string | undefined;
   readonly remove: string | undefined;
 }
@@ -44,16 +34,12 @@ export interface StoredText {
 }
 
 /** What lmdb-js returns, whose types do not say it. */
-interface LmdbStats {
+export interface LmdbStatus {
   readonly pageSize: number;
   readonly mapSize: number;
   readonly lastPageNumber: number;
   readonly maxReaders: number;
   readonly lastTxnId: number;
-}
-
-/** What {@link LmdbFile.status} returns. */
-export interface LmdbStatus extends LmdbStats {
   /** A line for each reader, as LMDB prints them. */
   readonly readerList: string;
 }
@@ -61,24 +47,17 @@ export interface LmdbStatus extends LmdbStats {
 /** Files of this process by path, also those that are being opened. All stores of a path share one. */
 const opened = new Map<string, Promise<LmdbFile>>();
 
-/** One LMDB environment with the two tables of the file store, shared by all stores of this process on its path. */
+/** One LMDB environment with the tables of the file store, shared by all stores of this process on its path. */
 export class LmdbFile {
   readonly #path: string;
   readonly #root: Environment["root"];
   readonly #entries: Table;
   readonly #index: Table;
   readonly #users: Table;
+  readonly #snapshot: ReadSnapshot;
   readonly #writes = new InFlight();
   #stores = 0;
   #isClosed = false;
-  /** The millisecond in which the snapshot of the reads began; 0 if the next read needs a new one. */
-  #snapshotAt = 0;
-  #isSnapshotEnding = false;
-  readonly #endSnapshot = () => {
-    this.#isSnapshotEnding = false;
-    this.#snapshotAt = 0;
-    this.#root.resetReadTxn();
-  };
 
   private constructor(path: string, { root, entries, index, users }: Environment) {
     this.#path = path;
@@ -86,6 +65,7 @@ export class LmdbFile {
     this.#entries = entries;
     this.#index = index;
     this.#users = users;
+    this.#snapshot = new ReadSnapshot(root);
   }
 
   /** Opens the file, or shares it if this process has opened it. Every call needs a {@link release}. */
@@ -151,22 +131,20 @@ export class LmdbFile {
     key: string,
     text: string,
     expected: number | null,
-    move?: IndexMove,
-    userMove?: UserMove,
+    move?: KeyMove,
+    userMove?: KeyMove,
   ): Promise<boolean> {
     this.#assertOpen();
     const version = newVersion();
     if (userMove !== undefined || (move !== undefined && expected !== null)) {
       return this.#ifVersion(key, expected, () => {
-        if (move !== undefined) this.#queue(this.#index.put(move.add, INDEX_VALUE));
-        if (move?.remove !== undefined) this.#queue(this.#index.remove(move.remove));
-        if (userMove?.add !== undefined) this.#queue(this.#users.put(userMove.add, INDEX_VALUE));
-        if (userMove?.remove !== undefined) this.#queue(this.#users.remove(userMove.remove));
+        this.#move(this.#index, move);
+        this.#move(this.#users, userMove);
         this.#queue(this.#entries.put(key, text, version));
       });
     }
     // An index entry without a record does no harm: the sweep removes it.
-    if (move !== undefined) this.#queue(this.#index.put(move.add, INDEX_VALUE));
+    this.#move(this.#index, move);
     return this.#synced(this.#entries.put(key, text, version, expected as number));
   }
 
@@ -184,7 +162,7 @@ export class LmdbFile {
   /** Changes with the list of a user, if those who add to it call {@link ifListUnchanged}. Read it before the list. */
   listVersion(user: string): ListVersion {
     this.#beginRead();
-    const guard = GUARD_MARK + (hashOf(user) % GUARDS);
+    const guard = guardOf(user);
     return { guard, version: this.#users.getEntry(guard)?.version ?? null };
   }
 
@@ -228,7 +206,10 @@ export class LmdbFile {
   /** What LMDB says of the file: its pages, and the readers that have a place in its lock file. */
   status(): LmdbStatus {
     this.#beginRead();
-    return { ...(this.#root.getStats() as LmdbStats), readerList: this.#root.readerList() };
+    return {
+      ...(this.#root.getStats() as Omit<LmdbStatus, "readerList">),
+      readerList: this.#root.readerList(),
+    };
   }
 
   /** Closes the file when the last store that opened it has released it, after the writes in flight. */
@@ -241,19 +222,9 @@ export class LmdbFile {
     await this.#root.close();
   }
 
-  /**
-   * Lets a read see what other processes have committed. Reads of the same millisecond and tick share a snapshot, which
-   * ends with the tick: lmdb-js keeps it until the event loop turns, and no page is used again for as long.
-   */
   #beginRead(): void {
     this.#assertOpen();
-    const now = Date.now();
-    if (this.#snapshotAt === now) return;
-    this.#root.resetReadTxn();
-    this.#snapshotAt = now;
-    if (this.#isSnapshotEnding) return;
-    this.#isSnapshotEnding = true;
-    process.nextTick(this.#endSnapshot);
+    this.#snapshot.begin();
   }
 
   /** A call that reached a closed environment would end the process. */
@@ -265,6 +236,11 @@ export class LmdbFile {
     return this.#synced(this.#entries.ifVersion(key, expected as number, writes));
   }
 
+  #move(table: Table, move: KeyMove | undefined): void {
+    if (move?.add !== undefined) this.#queue(table.put(move.add, INDEX_VALUE));
+    if (move?.remove !== undefined) this.#queue(table.remove(move.remove));
+  }
+
   /** Writes are done in the order of the calls, so that whoever waits for the last one has waited for all. */
   #queue(write: Promise<unknown>): void {
     this.#synced(write).catch(() => {});
@@ -273,36 +249,14 @@ export class LmdbFile {
   #synced<T>(write: Promise<T>): Promise<T> {
     const acknowledge = (result: T) => {
       // lmdb-js may settle the write in the tick in which it was queued: later reads of the tick must see it.
-      this.#snapshotAt = 0;
+      this.#snapshot.expire();
       return result;
     };
     return this.#writes.track(write.then(acknowledge, failedCommit));
   }
 }
 
-/** FNV-1a: spreads users over the guards. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash >>> 0;
-}
-
 /** Random, because processes that share the file choose versions without talking to each other. */
 function newVersion(): number {
   return Math.ceil(Math.random() * Number.MAX_SAFE_INTEGER);
-}
-
-/**
- * The path without links: LMDB's lock file stands beside the file, and whoever opens the same file has to find the
- * same lock. For a missing file it is the path where the file will be, also if a link leads there.
- */
-function realPathOf(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  const place = join(realpathSync(dirname(path)), basename(path));
-  const isLink = lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink();
-  return isLink ? realPathOf(resolve(dirname(place), readlinkSync(place))) : place;
 }

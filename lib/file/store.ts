@@ -10,21 +10,19 @@ import {
   type RecordWrite,
   type Removal,
   type ScannedRecord,
-  type StoredRecord,
   tombstoneOver,
   touchedRecord,
   touchHolds,
   UNREADABLE,
-  type UserEntry,
   type UserList,
-  type WriteCondition,
   type WriteResult,
 } from "../core/record.js";
 import type { StoreOptions } from "../core/store-options.js";
 import { CleanupTimer, DEFAULT_CLEANUP_SECONDS } from "../support/cleanup-timer.js";
-import { decodeEntry, encodeEntry, MIN_KEY, sweepIndexKey, userKey } from "./entry.js";
+import { decodeEntry, MIN_KEY, userKey } from "./entry.js";
 import { sweep } from "./expiry-sweep.js";
 import { type ListVersion, LmdbFile } from "./lmdb-file.js";
+import { EMPTY_PLACE, findRecord, knownPlace, putRecord, type Replacement } from "./stored-records.js";
 
 /** The options of {@link FileStore}. */
 export interface FileStoreOptions extends StoreOptions {
@@ -42,14 +40,6 @@ const WRITTEN: WriteResult = { written: true };
 /** A page of a listing ends when it has this much. */
 const PAGE_RECORDS = 250;
 const PAGE_CHARACTERS = 1024 * 1024;
-
-/** What a write puts in place of what it found. */
-interface Replacement {
-  readonly record: StoredRecord;
-  readonly deleteAt: number;
-  /** Written to the list of the user, even if it should be there. */
-  readonly entry?: UserEntry | undefined;
-}
 
 /** For the package's own code. */
 export let fileOf: (store: FileStore) => Awaitable<LmdbFile>;
@@ -106,7 +96,7 @@ export class FileStore extends AbstractStore {
   }
 
   protected override _read(key: string): Awaitable<Found | undefined> {
-    return chain(this.#open(), file => find(file, key));
+    return chain(this.#open(), file => findRecord(file, key));
   }
 
   protected override async _write(
@@ -121,7 +111,7 @@ export class FileStore extends AbstractStore {
     if (list !== undefined) return await this.#writeIfListUnchanged(file, key, write, list);
     // Mostly nothing came in between, and the entry need not be read.
     const place = knownPlace(condition);
-    if (place !== undefined && (await put(file, key, write, place))) return WRITTEN;
+    if (place !== undefined && (await putRecord(file, key, write, place))) return WRITTEN;
     return await this.#replace(key, operation, found =>
       conditionHolds(found, condition) ? write : undefined,
     );
@@ -133,12 +123,12 @@ export class FileStore extends AbstractStore {
     write: RecordWrite,
     list: ListVersion,
   ): Promise<WriteResult> {
-    const found = find(file, key);
+    const found = findRecord(file, key);
     if (!conditionHolds(found, write.condition)) return { written: false, current: found };
     const place = found?.token ?? EMPTY_PLACE;
-    const isWritten = await file.ifListUnchanged(list, () => put(file, key, write, place));
+    const isWritten = await file.ifListUnchanged(list, () => putRecord(file, key, write, place));
     if (isWritten) return WRITTEN;
-    return { written: false, current: find(file, key), listChanged: isWritten === undefined };
+    return { written: false, current: findRecord(file, key), listChanged: isWritten === undefined };
   }
 
   protected override _touch(key: string, touch: ActivityUpdate, operation: Operation): Promise<WriteResult> {
@@ -166,10 +156,10 @@ export class FileStore extends AbstractStore {
     const file = await this.#open();
     for (;;) {
       operation.throwIfAbandoned();
-      const found = find(file, key);
+      const found = findRecord(file, key);
       const replacement = next(found);
       if (replacement === undefined) return { written: false, current: found };
-      if (await put(file, key, replacement, found?.token ?? EMPTY_PLACE)) return WRITTEN;
+      if (await putRecord(file, key, replacement, found?.token ?? EMPTY_PLACE)) return WRITTEN;
     }
   }
 
@@ -179,7 +169,7 @@ export class FileStore extends AbstractStore {
     const start = userKey(user, "");
     const sessions = file.userKeys(userKey(user, this._keyPrefix)).map(listed => {
       const key = listed.slice(start.length);
-      return { key, entryId: key, found: find(file, key) };
+      return { key, entryId: key, found: findRecord(file, key) };
     });
     return { sessions, token };
   }
@@ -243,67 +233,4 @@ export class FileStore extends AbstractStore {
     );
     return this.#opening;
   }
-}
-
-/** What a conditional write has to know of what it replaces. */
-interface Place {
-  /** `null` if nothing is stored. */
-  readonly revision: number | null;
-  readonly sweepAt?: number;
-  readonly record?: Found["record"];
-}
-
-const EMPTY_PLACE: Place = { revision: null };
-
-/** The record with its place, so that a condition can be evaluated for the record that the token stands for. */
-type Token = Place & Pick<Found, "record">;
-
-function find(file: LmdbFile, key: string): (Found & { readonly token: Token }) | undefined {
-  const stored = file.get(key);
-  if (stored === undefined) return undefined;
-  const { value, version: revision } = stored;
-  const entry = decodeEntry(value);
-  if (entry === UNREADABLE) return { record: UNREADABLE, token: { record: UNREADABLE, revision } };
-  const { record, sweepAt } = entry;
-  return { record, token: { record, revision, sweepAt } };
-}
-
-/** The place that a condition expects, if it is known without reading. */
-function knownPlace(condition: WriteCondition): Place | undefined {
-  if (condition.absent) return EMPTY_PLACE;
-  const token = condition.token as Token | undefined;
-  return conditionHolds(token, condition) ? token : undefined;
-}
-
-/** Writes an entry in place of another. Returns whether that was still there. */
-function put(
-  file: LmdbFile,
-  key: string,
-  { record, deleteAt, entry }: Replacement,
-  { revision, sweepAt, record: replaced }: Place,
-): Promise<boolean> {
-  const userMove = userMoveOf(key, replaced, record, entry !== undefined);
-  // The index may lead the sweep to a record too early, but not too late.
-  if (sweepAt !== undefined && sweepAt <= deleteAt) {
-    return file.put(key, encodeEntry({ record, deleteAt, sweepAt }), revision, undefined, userMove);
-  }
-  const outdated = sweepAt === undefined ? undefined : sweepIndexKey(sweepAt, key);
-  const move = { add: sweepIndexKey(deleteAt, key), remove: outdated };
-  return file.put(key, encodeEntry({ record, deleteAt, sweepAt: deleteAt }), revision, move, userMove);
-}
-
-/** How the lists of users change with a record, if they do. */
-function userMoveOf(
-  key: string,
-  replaced: Found["record"] | undefined,
-  record: StoredRecord,
-  isEntryNew: boolean,
-) {
-  const from = replaced === undefined || replaced === UNREADABLE ? undefined : replaced.user;
-  const to = record.user;
-  if (from === to && !isEntryNew) return undefined;
-  return {
-    add: to === undefined ? undefined : userKey(to, key),
-    remove: from === undefined || from === to ? undefined : userKey(from, key),
-  };
 }
