@@ -39,6 +39,19 @@ describe("mergeSessions", () => {
     const cookie = (fields: object) => ({ cookie: fields });
 
     it.each([
+      [1, 5],
+      [2, 5],
+      [3, 97],
+    ])(
+      "takes a maxAge that express-session has made %i ms shorter for the known one or for mine",
+      (lostMs, originalMaxAge) => {
+        const [known, shorter] = [cookie({ originalMaxAge: 100 }), cookie({ originalMaxAge: 5 })];
+        const { session } = merge(known, cookie({ originalMaxAge: 100 - lostMs }), shorter);
+        expect(session).toEqual(cookie({ originalMaxAge }));
+      },
+    );
+
+    it.each([
       [
         "keeps the fields that each side changed",
         { path: "/", secure: false },

@@ -146,11 +146,11 @@ const table: Record<State, Record<Origin, Expected>> = {
   },
   "ended less than the grace period ago": {
     loaded: SAME,
-    new: UNKNOWN,
+    new: "create over it",
     copy: UNKNOWN,
     moved: "gone",
     mirrored: PLAIN,
-    plain: PLAIN,
+    plain: "create over it",
   },
   "ended a grace period ago": {
     loaded: "gone",

@@ -336,11 +336,21 @@ describe("a touch", () => {
     }
   });
 
-  it("of a session that is capped by its absolute timeout is not written", async () => {
+  it("of a session that its absolute timeout will end notes the use", async () => {
     const store = open({ touchAfter: 0, absoluteTimeout: TTL });
     await store.set("sid", plain());
     clock.advance(10);
     await store.touch("sid", await load(store, "sid"));
-    expect(store.touches).toEqual([]);
+    expect(activityOf(store)).toBe(clock.now());
+  });
+
+  it("of a changed lifetime keeps what others have saved, also with conflict: overwrite", async () => {
+    const store = open({ conflict: "overwrite" });
+    await store.set("sid", lasting(600, clock));
+    const session = await load(store, "sid");
+    await store.set("sid", Object.assign(await load(store, "sid"), { cart: ["book"] }));
+    setMaxAge(session, 5, clock);
+    await store.touch("sid", session);
+    expect(await find(store, "sid")).toMatchObject({ cart: ["book"], cookie: { originalMaxAge: 5000 } });
   });
 });

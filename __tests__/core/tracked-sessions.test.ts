@@ -58,7 +58,16 @@ const unrecognized: Record<string, Disguise> = {
   "a structuredClone": session => structuredClone({ ...session }) as SessionData,
   "a structuredClone of what it is, fields only": session =>
     structuredClone(Object.fromEntries(Object.entries(session))) as unknown as SessionData,
+  "a deep copy with its methods": session => deepCopy(session),
 };
+
+/** A copy of own enumerable fields and of prototypes, as lodash makes it. */
+function deepCopy<T extends object>(object: T): T {
+  const fields = Object.entries(object).map(([key, value]) => {
+    return [key, typeof value === "object" && value !== null ? deepCopy(value) : value];
+  });
+  return Object.assign(Object.create(Object.getPrototypeOf(object)), Object.fromEntries(fields));
+}
 
 const changed = (disguise: Disguise, session: RequestSession, fields: object) =>
   Object.assign(disguise(session), fields);
@@ -107,6 +116,41 @@ describe.each(Object.entries(recognized))("%s", (_name, disguise) => {
     expect(await stored(store, "sid")).toEqual({ views: 1 });
   });
 });
+
+describe.each([
+  ["a spread", (data: SessionData) => ({ ...data })],
+  ["a proxy", (data: SessionData) => new Proxy(data, {})],
+])("the Session that is made of %s of what get returned", (_name, disguise) => {
+  it("is known as the session that was loaded", async () => {
+    await store.set("sid", plain({ views: 1, theirs: 1 }));
+    const session = requestSession(store, "sid", disguise(await find(store, "sid")));
+    await store.set("sid", Object.assign(await load(store, "sid"), { theirs: 2 }));
+    await store.set("sid", Object.assign(session, { views: 2 }));
+    expect(await stored(store, "sid")).toEqual({ views: 2, theirs: 2 });
+    await store.destroy("sid");
+    await store.set("sid", Object.assign(session, { views: 3 }));
+    expect(await store.get("sid")).toBeNull();
+  });
+});
+
+// Passport's `logIn` with `keepSessionInfo` gives the new session the cookie object of the old one.
+describe.each(["another sid", "the same sid"])(
+  "two sessions of a request with one cookie object, with %s",
+  kind => {
+    it("are told apart: the old one stays destroyed, the new one is created", async () => {
+      const newSid = kind === "another sid" ? "new" : "old";
+      await store.set("old", plain({ user: "ann" }));
+      const old = await load(store, "old");
+      await store.destroy("old");
+      const session = requestSession(store, newSid, plain());
+      Object.assign(session, { cookie: old.cookie, user: "ben" });
+      await store.set(newSid, session);
+      expect(await stored(store, newSid)).toEqual({ user: "ben" });
+      await store.set("old", Object.assign(old, { cart: 1 }));
+      expect(await stored(store, "old")).toEqual(kind === "another sid" ? null : { user: "ben" });
+    });
+  },
+);
 
 const newSessions = ["the Session of a request", "a proxy of it", "a proxy of all its objects"] as const;
 

@@ -318,8 +318,11 @@ export abstract class AbstractStore extends StorePrimitives {
     req: Parameters<Store["createSession"]>[0],
     data: SessionData,
   ): ReturnType<Store["createSession"]> {
+    const { tracker } = this.#sessions;
+    // Before the call, which replaces the cookie of `data`.
+    const tracked = tracker.copyOf(data);
     const session = super.createSession(req, data);
-    this.#sessions.tracker.carryOver(data, session);
+    if (tracked !== undefined) tracker.track(session, tracked);
     return session;
   }
 

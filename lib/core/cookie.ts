@@ -87,6 +87,18 @@ export function lifetimeOf(session: SessionData, times: CookieTimes, now: number
   return wholeLifetime(seconds * 1000);
 }
 
+/**
+ * express-session's `Cookie` takes `originalMaxAge` from two readings of the clock whenever its `maxAge` is set, as each
+ * touch does. If the clock moves between them, the lifetime is shorter by that, and nobody has asked for it.
+ */
+const CLOCK_STEP_MS = 2;
+
+/** Whether a lifetime is shorter than the known one by no more than such a step. */
+export function isShorterByStep(known: unknown, requested: unknown): boolean {
+  if (typeof known !== "number" || typeof requested !== "number") return false;
+  return requested < known && requested >= known - CLOCK_STEP_MS;
+}
+
 function wholeLifetime(ms: number): number {
   return Math.min(Math.ceil(ms), MAX_LIFETIME);
 }

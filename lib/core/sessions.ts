@@ -20,7 +20,7 @@ import { assertSession, originOf, withoutListedId } from "./save/session-objects
 import { SessionTracker, TrackedSession } from "./save/tracked-sessions.js";
 import { WriteQueue } from "./save/write-queue.js";
 import type { Peeked } from "./store-internals.js";
-import type { StoreSettings } from "./store-options.js";
+import type { ConflictPolicy, StoreSettings } from "./store-options.js";
 import type { StoreParts } from "./store-parts.js";
 import { Toucher } from "./touch.js";
 
@@ -91,8 +91,9 @@ export class Sessions {
     session: SessionData,
     operation: Operation,
     now: number = this.#settings.now(),
+    conflict: ConflictPolicy = this.#settings.conflict,
   ): Awaitable<void> {
-    const save = new SaveOperation(this.#parts, operation, tracked, session, now);
+    const save = new SaveOperation(this.#parts, operation, tracked, session, now, conflict);
     const outcome = this.#writes.run(tracked.key, operation, latest => save.run(latest));
     return isPromise(outcome)
       ? outcome.then(settled => this.#report(tracked, settled, operation))
@@ -138,8 +139,11 @@ export class Sessions {
   /** express-session only touches a session if its cookie is all that the request has changed. */
   #changeLifetime(session: SessionData, tracked: TrackedSession, operation: Operation): Awaitable<void> {
     const { cookie } = session;
+    const { conflict, now } = this.#settings;
+    // A touch overwrites nothing but the lifetime.
+    const merging = conflict === "overwrite" ? "merge" : conflict;
     return chain(this.#parts.codec.parse(tracked.baseText as string), fields =>
-      this.save(tracked, { ...fields, cookie }, operation),
+      this.save(tracked, { ...fields, cookie }, operation, now(), merging),
     );
   }
 
@@ -167,7 +171,8 @@ export class Sessions {
   async insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {
     assertSession(session);
     const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), "moved", this.#settings.now());
-    const save = new SaveOperation(this.#parts, operation, tracked, session, this.#settings.now());
+    const { now, conflict } = this.#settings;
+    const save = new SaveOperation(this.#parts, operation, tracked, session, now(), conflict);
     const { reason } = await this.#writes.run(tracked.key, operation, latest => save.run(latest));
     return reason === "written";
   }

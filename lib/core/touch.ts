@@ -1,7 +1,7 @@
 import type { SessionData } from "express-session";
 import { dropOldest } from "../support/drop-oldest.js";
-import type { CookieTimes } from "./cookie.js";
-import { absoluteEnd, deleteAtOf, earliestActivity, hasEnded, touchAfterMs } from "./expiry.js";
+import { type CookieTimes, isShorterByStep } from "./cookie.js";
+import { deleteAtOf, earliestActivity, GRACE_MS, hasEnded, isGone, touchAfterMs } from "./expiry.js";
 import type { Operation } from "./operation.js";
 import {
   type Awaitable,
@@ -27,12 +27,6 @@ const MAX_RECENT = 1000;
 /** How many are dropped together when there are more. */
 const DROPPED_RECENT = 100;
 
-/**
- * express-session's `Cookie` takes `originalMaxAge` from two readings of the clock whenever its `maxAge` is set, as each
- * touch does. If the clock moves between them, the lifetime is shorter by that, and nobody has asked for it.
- */
-const CLOCK_STEP_MS = 2;
-
 /** A touch that has been sent. */
 interface PendingTouch {
   readonly activeAt: number;
@@ -55,8 +49,8 @@ export class Toucher {
   /** Whether the request has changed the lifetime, so that a touch is not enough. */
   changesLifetime(session: SessionData, times: CookieTimes, tracked: TrackedSession, now: number): boolean {
     const requested = requestedLifetime(session, times, tracked, now, this.#parts.settings);
-    const lostMs = (tracked.lifetime ?? 0) - requested;
-    return requested <= 0 || lostMs < 0 || lostMs > CLOCK_STEP_MS;
+    const isSame = requested === tracked.lifetime || isShorterByStep(tracked.lifetime, requested);
+    return requested <= 0 || !isSame;
   }
 
   /** @param tracked - what is known of the session; without it the record is read first */
@@ -91,7 +85,7 @@ export class Toucher {
     operation: Operation,
   ): Promise<TouchOutcome> {
     operation.throwIfAbandoned();
-    if (!this.#isAlive(found)) return "none";
+    if (!this.#wasAlive(found, activeAt)) return "none";
     if (!this.#isDue(found.record, activeAt)) return "skipped";
     const result = await this.#send(key, found, activeAt, operation);
     return await this.#settle(key, found, activeAt, result, tracked, operation);
@@ -112,17 +106,30 @@ export class Toucher {
     return "extended";
   }
 
-  #isAlive(found: Found | undefined): found is FoundRecord {
-    const { settings } = this.#parts;
-    return isSession(found) && !hasEnded(found.record, settings.now(), settings.lifetimes);
+  /** Whether the session was alive when it was used. The response may have taken longer than that. */
+  #wasAlive(found: Found | undefined, activeAt: number): found is FoundRecord {
+    const { now, lifetimes } = this.#parts.settings;
+    return (
+      isSession(found) &&
+      !hasEnded(found.record, activeAt, lifetimes) &&
+      !isGone(found.record, now(), lifetimes)
+    );
   }
 
-  /** Whether a touch of this record is worth a write. Near its absolute end it changes nothing. */
+  /** The same as a condition: the earliest `activeAt` with which the session was alive. */
+  #activeFrom(record: StoredRecord, activeAt: number): number {
+    const { now, lifetimes } = this.#parts.settings;
+    return Math.max(
+      earliestActivity(record, activeAt, 0, lifetimes),
+      earliestActivity(record, now(), GRACE_MS, lifetimes),
+    );
+  }
+
+  /** Whether a touch of this record is worth a write. */
   #isDue(record: StoredRecord, activeAt: number): boolean {
     const { lifetimes } = this.#parts.settings;
     const moved = activeAt - Math.max(record.activeAt, this.#recentOf(record) ?? record.activeAt);
-    const isCapped = record.activeAt + record.lifetime >= absoluteEnd(record, lifetimes);
-    return moved > 0 && moved >= touchAfterMs(record.lifetime, lifetimes) && !isCapped;
+    return moved > 0 && moved >= touchAfterMs(record.lifetime, lifetimes);
   }
 
   /** Sends a touch, or joins one in flight that moves the record far enough. */
@@ -144,7 +151,7 @@ export class Toucher {
       activeAt,
       lifetime: record.lifetime,
       createdAt: settings.lifetimes.absoluteTimeoutMs === undefined ? undefined : record.createdAt,
-      activeFrom: earliestActivity(record, settings.now(), 0, settings.lifetimes),
+      activeFrom: this.#activeFrom(record, activeAt),
       deleteAt: deleteAtOf(touched, settings.lifetimes),
       seen,
       entry: record.user === undefined ? undefined : entryOf(record, touched, ids.next(), settings.lifetimes),

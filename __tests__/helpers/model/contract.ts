@@ -142,7 +142,12 @@ export class ModelStore {
       .filter((found): found is [string, SessionJson] => found[1] !== null);
   }
 
-  set(sid: string, session: SessionJson, holder: Held | Unknown): Saved {
+  set(
+    sid: string,
+    session: SessionJson,
+    holder: Held | Unknown,
+    conflict: Rules["conflict"] = this.#rules.conflict,
+  ): Saved {
     const held = typeof holder === "object" ? holder : undefined;
     if (held !== undefined) held.seenAt ??= this.now;
     const isLoaded = held?.entry !== undefined;
@@ -150,7 +155,13 @@ export class ModelStore {
     const lifetime = this.#lifetimeAskedFor(session, held);
     const isEnd = lifetime <= 0 || this.#setsExpiryIntoPast(session, holder);
 
-    if (stored === undefined || isTombstone(stored) || this.#isGone(stored)) {
+    const isUnrelated = !isLoaded && holder !== "copy";
+    if (
+      stored === undefined ||
+      isTombstone(stored) ||
+      this.#isGone(stored) ||
+      (isUnrelated && this.#endOf(stored) <= this.now)
+    ) {
       if (isLoaded || (holder === "copy" && stored !== undefined)) return this.#gone();
       if (isEnd) return "done";
       const created = { life: this.#backend.nextWrite(), createdAt: held?.seenAt ?? this.now };
@@ -160,12 +171,12 @@ export class ModelStore {
 
     if (isLoaded && held?.entry?.life !== stored.life) return this.#gone();
     const isChanged = holder !== "plain" && held?.entry?.write !== stored.write;
-    if (isChanged && this.#rules.conflict === "error") return "refused";
+    if (isChanged && conflict === "error") return "refused";
     if (isEnd) {
       this.#backend.stored.set(sid, { destroyedAt: this.now });
       return "done";
     }
-    if (holder === "plain" || this.#rules.conflict !== "merge" || (!isChanged && held?.isStored)) {
+    if (holder === "plain" || conflict !== "merge" || (!isChanged && held?.isStored)) {
       this.#write(sid, held, session, { ...stored, data: session, lifetime });
       return "done";
     }
@@ -183,13 +194,15 @@ export class ModelStore {
 
   touch(sid: string, session: SessionJson, held?: Held): Saved {
     if (this.#rules.disableTouch) return "done";
-    const stored = this.#live(sid);
     const known = held?.entry;
     if (known !== undefined && this.#lifetimeAskedFor(session, held) !== held?.lifetime) {
       // Only the cookie, because express-session touches a session of which nothing else was changed.
-      return this.set(sid, { ...(held as Held).base, cookie: session.cookie }, held as Held);
+      const asked = { ...(held as Held).base, cookie: session.cookie };
+      const { conflict } = this.#rules;
+      return this.set(sid, asked, held as Held, conflict === "overwrite" ? "merge" : conflict);
     }
     const usedAt = this.#lastUse(session, held);
+    const stored = this.#aliveWhenUsed(sid, usedAt);
     if (stored === undefined) return "done";
     const used = { ...stored, usedAt: Math.max(stored.usedAt, usedAt - this.#clock.ahead) };
     const isDue =
@@ -247,7 +260,7 @@ export class ModelStore {
     const lifetime = this.#lifetimeAskedFor(session, held);
     const entry = {
       ...content,
-      activeAt: Math.max(content.activeAt, activeAt),
+      activeAt: Math.max(this.#coveredUse(sid, content), activeAt),
       usedAt: Math.max(content.usedAt, activeAt - this.#clock.ahead),
       write: this.#backend.nextWrite(),
     };
@@ -255,6 +268,14 @@ export class ModelStore {
     if (held === undefined) return;
     const isStored = isDeepStrictEqual(content.data, session);
     Object.assign(held, { entry, base: session, isStored, shownExpires: timesOf(session).expires, lifetime });
+  }
+
+  /** Skipped touches, which the longer lifetime of the stored session covered, are covered by a later use. */
+  #coveredUse(sid: string, { life, activeAt, lifetime }: Omit<Entry, "write">): number {
+    const stored = this.#backend.stored.get(sid);
+    if (stored === undefined || isTombstone(stored) || stored.life !== life) return activeAt;
+    const lost = this.#touchAfter(stored.lifetime) - this.#touchAfter(lifetime);
+    return lost <= 0 ? activeAt : Math.max(activeAt, Math.min(this.now, activeAt + lost));
   }
 
   /**
@@ -300,8 +321,7 @@ export class ModelStore {
   /** Whether the use is late enough for a write, according to the known record. */
   #isDue(known: Entry, usedAt: number): boolean {
     const moved = usedAt - Math.max(known.activeAt, this.#touched.get(known.life) ?? known.activeAt);
-    const isCapped = known.activeAt + known.lifetime >= this.#absoluteEnd(known);
-    return moved > 0 && moved >= this.#touchAfter(known.lifetime) && !isCapped;
+    return moved > 0 && moved >= this.#touchAfter(known.lifetime);
   }
 
   /** Whether a touch that is based on the known record can move the stored session, even by less than `touchAfter`. */
@@ -322,6 +342,14 @@ export class ModelStore {
     const earliest = stored.usedAt + stored.lifetime;
     if (!isLive && !isCapped) assert.ok(trueNow() >= earliest - spread, "the session has ended too early");
     return isLive ? stored : undefined;
+  }
+
+  /** The session if it was alive at that time and ended less than a grace period ago. */
+  #aliveWhenUsed(sid: string, usedAt: number): Entry | undefined {
+    const live = this.#live(sid);
+    const stored = this.#backend.stored.get(sid);
+    if (live !== undefined || stored === undefined || isTombstone(stored)) return live;
+    return usedAt < this.#endOf(stored) && !this.#isGone(stored) ? stored : undefined;
   }
 
   /** The session with its current expiry in the cookie, if the cookie has an expiry. */

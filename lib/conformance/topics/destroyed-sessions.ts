@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ConflictPolicy } from "../../index.js";
 import type { DefineTest } from "../harness.js";
 import { eventsOf } from "../observe.js";
-import { lasting, load, plain, requestSession, respond, setMaxAge, stored } from "../sessions.js";
+import { lasting, load, plain, requestSession, respond, setMaxAge, stored, visit } from "../sessions.js";
 
 const policies: ConflictPolicy[] = ["merge", "overwrite", "error"];
 
@@ -130,6 +130,27 @@ export function destroyedSessionTests(test: DefineTest): void {
       await store.set("sid", session);
       assert.deepEqual(await stored(store, "sid"), { user: "ben" });
       await store.destroy("sid");
+    }
+  });
+
+  test("a session that has just ended is not continued by a new one under the same sid", async ({
+    open,
+    clock,
+  }) => {
+    for (const conflict of policies) {
+      for (const isSession of [true, false]) {
+        const store = await open({ conflict, touchAfter: 0, ttl: 1800, absoluteTimeout: 3600 });
+        await store.set("sid", plain({ user: "ann" }));
+        clock.advance(1800);
+        const data = plain({ visits: 1 });
+        await store.set("sid", isSession ? requestSession(store, "sid", data) : data);
+        clock.advance(1000);
+        await visit(store, "sid", clock);
+        // Later than the absolute end of the session before.
+        clock.advance(900);
+        assert.deepEqual(await stored(store, "sid"), { visits: 1 });
+        await store.destroy("sid");
+      }
     }
   });
 

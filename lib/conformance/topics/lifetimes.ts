@@ -180,6 +180,23 @@ export function lifetimeTests(test: DefineTest): void {
     await assertEndsIn(10, store, "sid", clock);
   });
 
+  test("a request that was running when its session ended counts as a use, by its save and by its touch", async ({
+    open,
+    clock,
+  }) => {
+    const store = await open({ touchAfter: 0 });
+    await store.set("sid", lasting(600, clock));
+    clock.advance(590);
+    const slow = await load(store, "sid");
+    respond(slow, clock);
+    clock.advance(20);
+    assert.equal(await store.get("sid"), null);
+    await store.touch("sid", slow);
+    await assertEndsIn(580, store, "sid", clock);
+    await store.touch("sid", slow);
+    assert.equal(await store.get("sid"), null);
+  });
+
   test("get shows the current expiry whatever the serializer makes of express-session's Cookie", async ({
     open,
     clock,

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import type { DefineTest } from "../harness.js";
-import { assertEndsIn, find, lasting, load, respond, stored, storedExpiry, visit } from "../sessions.js";
+import {
+  assertEndsIn,
+  find,
+  lasting,
+  load,
+  respond,
+  setMaxAge,
+  stored,
+  storedExpiry,
+  visit,
+} from "../sessions.js";
 
 export function touchAfterTests(test: DefineTest): void {
   const touchAfter = 60;
@@ -82,6 +92,23 @@ export function touchAfterTests(test: DefineTest): void {
       }
     });
   }
+
+  test("a shorter lifetime leaves the time for touches that were skipped before", async ({ open, clock }) => {
+    const store = await open();
+    await store.set("sid", lasting(600, clock));
+    const slow = await load(store, "sid");
+    setMaxAge(slow, 60, clock);
+    clock.advance(25);
+    await visit(store, "sid", clock);
+    clock.advance(15);
+    await store.set("sid", slow);
+    // The visit was 15 s ago.
+    clock.advance(60 - 15 - 0.001);
+    await find(store, "sid");
+    // touchAfter of a lifetime of 60 s is 3 s, and of one of 600 s it is 30 s.
+    clock.advance(30);
+    assert.equal(await store.get("sid"), null);
+  });
 
   test("a save in the middle of a request leaves the time for skipped touches", async ({ open, clock }) => {
     for (const conflict of ["merge", "overwrite", "error"] as const) {

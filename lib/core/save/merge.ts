@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { StoreError } from "../../errors.js";
+import { isShorterByStep } from "../cookie.js";
 
 export type Fields = Record<string, unknown>;
 
@@ -50,10 +51,13 @@ function mergeCookies(
   if (!isFields(mine.cookie)) return undefined;
   if (!isFields(theirs.cookie)) return mine.cookie;
   const known = isFields(base) ? base : {};
-  const { merged, keys: conflicts } = mergeFields(known, mine.cookie, theirs.cookie, EXPIRY_FIELDS);
-  const setsMaxAge = !isSameField(known, mine.cookie, "originalMaxAge");
+  const { originalMaxAge } = known;
+  const isStep = isShorterByStep(originalMaxAge, mine.cookie.originalMaxAge);
+  const own = isStep ? { ...mine.cookie, originalMaxAge } : mine.cookie;
+  const { merged, keys: conflicts } = mergeFields(known, own, theirs.cookie, EXPIRY_FIELDS);
+  const setsMaxAge = !isSameField(known, own, "originalMaxAge");
   const lifetimeIsMine = setsMaxAge || (setsExpiry && typeof merged.get("originalMaxAge") !== "number");
-  const source = lifetimeIsMine ? mine.cookie : theirs.cookie;
+  const source = lifetimeIsMine ? own : theirs.cookie;
   for (const field of EXPIRY_FIELDS) {
     if (Object.hasOwn(source, field)) merged.set(field, source[field]);
     else merged.delete(field);

@@ -1,4 +1,4 @@
-import { GRACE_MS, isGone, type LifetimePolicy } from "../expiry.js";
+import { GRACE_MS, hasEnded, isGone, type LifetimePolicy } from "../expiry.js";
 import { type Found, type FoundRecord, isTombstone, type StoredRecord, UNREADABLE } from "../record.js";
 import type { ConflictPolicy } from "../store-options.js";
 import { isOfUser } from "../users/user-list.js";
@@ -64,7 +64,7 @@ export function nextStep(save: SaveFacts, found: Found | undefined, now: number)
   if (isGone(over.record, now, save.lifetimes)) {
     return isOfStore(origin) ? GONE : { kind: "create", over };
   }
-  return overRecord(save, over);
+  return overRecord(save, over, now);
 }
 
 /** Whether a request has loaded the session, so that it must not bring it back. */
@@ -82,14 +82,16 @@ function overTombstone(save: SaveFacts, over: FoundRecord): Step {
   return isKnown || mayBeOwn ? GONE : { kind: "create", over };
 }
 
-function overRecord(save: SaveFacts, over: FoundRecord): Step {
-  const { origin, known, conflict, inDoubt } = save;
+function overRecord(save: SaveFacts, over: FoundRecord, now: number): Step {
+  const { origin, known, conflict, inDoubt, lifetimes } = save;
   const { version } = over.record;
   if (origin === "moved") return GONE;
   const merges = conflict === "merge";
   const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
   if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;
   if (save.onlyUser !== undefined && !isOfUser(over.record, save.onlyUser)) return GONE;
+  const isUnrelated = known === undefined && earlier === undefined && !isOfStore(origin);
+  if (isUnrelated && hasEnded(over.record, now, lifetimes)) return { kind: "create", over };
   if (earlier !== undefined) {
     const isLast = lastWriteId(version) === earlier.id;
     if (!isLast && conflict === "error") return CONFLICT;

@@ -1,7 +1,7 @@
 import type { SessionData } from "express-session";
 import { nextTurn } from "../../support/event-loop-slice.js";
 import { type CookieTimes, cookieTimesOf } from "../cookie.js";
-import { deleteAtOf, earliestActivity, GRACE_MS, isGone, MAX_TIME } from "../expiry.js";
+import { deleteAtOf, earliestActivity, GRACE_MS, isGone, MAX_TIME, touchAfterMs } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import {
   type Awaitable,
@@ -17,6 +17,7 @@ import {
   type WriteCondition,
   type WriteResult,
 } from "../record.js";
+import type { ConflictPolicy } from "../store-options.js";
 import type { StoreParts } from "../store-parts.js";
 import { entryOf } from "../users/entry.js";
 import { writeWithinLimit } from "../users/session-limit.js";
@@ -72,6 +73,7 @@ export class SaveOperation {
   readonly #activeAt: number;
   readonly #endsSession: boolean;
   readonly #id: string;
+  readonly #conflict: ConflictPolicy;
   /** What the request holds. */
   readonly #own: Writable<Content>;
   /** What the request's changes are measured against. Plain data is measured against what it finds stored. */
@@ -79,15 +81,21 @@ export class SaveOperation {
   #isSent = false;
   #mayHaveTakenPlace = false;
 
-  /** Takes a snapshot of the session: the request may change it while the save waits for its turn. */
+  /**
+   * Takes a snapshot of the session: the request may change it while the save waits for its turn.
+   *
+   * @param conflict - what happens if others have changed the session
+   */
   constructor(
     parts: StoreParts,
     operation: Operation,
     tracked: TrackedSession,
     session: SessionData,
     now: number,
+    conflict: ConflictPolicy,
   ) {
     const { codec, settings, ids } = parts;
+    this.#conflict = conflict;
     this.#parts = parts;
     this.#operation = operation;
     this.#tracked = tracked;
@@ -137,13 +145,13 @@ export class SaveOperation {
     if (latest !== undefined && isLaterVersion(latest.record.version, stored.record.version)) {
       const step = nextStep(this.#facts(), latest, this.#parts.settings.now());
       // It only avoids a request. What was written earlier in this process decides nothing else.
-      if (step.kind === "replace" && this.#parts.settings.conflict !== "error") return step;
+      if (step.kind === "replace" && this.#conflict !== "error") return step;
     }
     return { kind: "replace", over: stored, since: "nothing", merges: true };
   }
 
   #facts(): SaveFacts {
-    const { conflict, lifetimes } = this.#parts.settings;
+    const { lifetimes } = this.#parts.settings;
     return {
       origin: this.#tracked.origin,
       known: this.#base.record,
@@ -152,7 +160,7 @@ export class SaveOperation {
       inDoubt: this.#tracked.inDoubt,
       mayHaveTakenPlace: this.#mayHaveTakenPlace,
       onlyUser: this.#tracked.onlyUser,
-      conflict,
+      conflict: this.#conflict,
       lifetimes,
     };
   }
@@ -234,7 +242,7 @@ export class SaveOperation {
       data: codec.pack(key, sid, content.text),
       version: isNew ? createdVersion(this.#id, over) : ids.extend(over.version, this.#id),
       lifetime: content.lifetime,
-      activeAt: isNew ? this.#activeAt : Math.max(this.#activeAt, over.activeAt),
+      activeAt: isNew ? this.#activeAt : Math.max(this.#activeAt, this.#coveredUse(over, content.lifetime)),
       createdAt: isNew ? seenAt : over.createdAt,
     };
     const replaced = isNew ? undefined : over;
@@ -254,6 +262,16 @@ export class SaveOperation {
       this.#settled(settled);
       return { step, content, record, result: settled };
     });
+  }
+
+  /**
+   * The last use of a stored session. Touches after it may have been skipped, and its lifetime covers them. A shorter
+   * one covers less, so that the last use counts as later by the difference.
+   */
+  #coveredUse({ activeAt, lifetime }: StoredRecord, newLifetime: number): number {
+    const { now, lifetimes } = this.#parts.settings;
+    const lost = touchAfterMs(lifetime, lifetimes) - touchAfterMs(newLifetime, lifetimes);
+    return lost <= 0 ? activeAt : Math.max(activeAt, Math.min(now(), activeAt + lost));
   }
 
   #conditionOf({ kind, over }: WriteStep, record: StoredRecord): WriteCondition {

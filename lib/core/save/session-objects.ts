@@ -12,12 +12,23 @@ export function assertSession(session: unknown): asserts session is SessionData 
 
 /** What an object is that the store does not know. */
 export function originOf(session: SessionData): Origin {
-  // `instanceof` would not work: an application may have a second copy of express-session.
-  const { save, regenerate } = session as Partial<Session>;
-  if (typeof save === "function" && typeof regenerate === "function") return "new";
+  // A deep copy has the methods, but no request.
+  if (isRequestSession(session)) return session.req === undefined ? "copy" : "new";
   const cookie: { _expires?: unknown; serialize?: unknown } = cookieOf(session) ?? {};
   // `structuredClone` keeps the inner fields of a Cookie and loses its methods.
   return "_expires" in cookie && typeof cookie.serialize !== "function" ? "copy" : "plain";
+}
+
+/** Whether an object has the methods of a request's `Session`. */
+export function isRequestSession(session: SessionData): session is Session & { readonly req?: unknown } {
+  try {
+    // `instanceof` would not work: an application may have a second copy of express-session.
+    const { save, regenerate } = session as Partial<Session>;
+    return typeof save === "function" && typeof regenerate === "function";
+  } catch {
+    // A getter that throws. The serializer reads it too and reports it.
+    return false;
+  }
 }
 
 /** The session without the `id` that `all()` has added, and with its own if it had one. */

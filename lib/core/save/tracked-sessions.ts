@@ -5,6 +5,7 @@ import { cookieOf } from "../cookie.js";
 import { type FoundRecord, touchedRecord } from "../record.js";
 import type { UserForms } from "../users/user-ids.js";
 import { objectNotes } from "./object-notes.js";
+import { isRequestSession } from "./session-objects.js";
 
 /**
  * What a session object is to the store:
@@ -46,9 +47,6 @@ export class TrackedSession {
   readonly seenAt: number;
   /** For an object of `all()`, which sets its `id`: the `id` that it had, if it had one. */
   ownId: { id?: unknown } | undefined;
-
-  /** The object that was loaded or saved, of which there may be copies. */
-  object: object | undefined;
 
   // Only the methods below write these fields.
   origin: Origin;
@@ -131,32 +129,44 @@ export class SessionTracker {
 
   /** Finds what is known of an object under this sid, or of the object that it is a copy or a proxy of. */
   find(session: RequestSession, sid: string): TrackedSession | undefined {
-    const cookie = cookieOf(session);
-    const tracked = this.#get(session, sid) ?? this.#get(cookie, sid);
-    if (tracked !== undefined) return tracked;
-    // Its cookie was replaced, or it is a proxy whose cookie is one too. A new session may have the same request.
-    const ofRequest = this.#get(session.req, sid);
-    return ofRequest?.object === session || types.isProxy(session) ? ofRequest : undefined;
+    return this.#lookUp(session, tracked => tracked.sid === sid);
   }
 
-  #get(object: unknown, sid: string): TrackedSession | undefined {
-    const tracked = isObject(object) ? this.#tracked.get(object) : undefined;
-    return tracked?.sid === sid ? tracked : undefined;
+  #lookUp(
+    session: RequestSession,
+    isWanted: (tracked: TrackedSession) => boolean,
+  ): TrackedSession | undefined {
+    const noteOf = (object: unknown) => {
+      const tracked = isObject(object) ? this.#tracked.get(object) : undefined;
+      return tracked !== undefined && isWanted(tracked) ? tracked : undefined;
+    };
+    const own = noteOf(session);
+    if (own !== undefined) return own;
+    const isProxy = types.isProxy(session);
+    // A session of its own. It may have the cookie of another one, as with `keepSessionInfo` of Passport.
+    if (!isProxy && isRequestSession(session)) return undefined;
+    // A spread has the cookie of its original. So has a proxy, or else a proxy of it: then it has the same request.
+    return noteOf(cookieOf(session)) ?? (isProxy ? noteOf(session.req) : undefined);
   }
 
-  /** Notes what is known of an object. A spread is recognized by its cookie, a proxy by its request. */
+  /** Notes what is known of an object, and of what its copies and proxies share with it. */
   track(session: RequestSession, tracked: TrackedSession): void {
     const cookie = cookieOf(session);
     const { req } = session;
-    tracked.object = session;
-    this.#tracked.set(isObject(req) ? req : session, tracked);
+    this.#tracked.set(session, tracked);
     if (cookie !== undefined) this.#tracked.set(cookie, tracked);
+    if (isObject(req)) this.#tracked.set(req, tracked);
   }
 
-  /** express-session makes the `Session` of a request from what `get` returned. */
+  /** A copy of what is known of an object, for an object that is made of it. */
+  copyOf(session: SessionData): TrackedSession | undefined {
+    return this.#lookUp(session, () => true)?.clone();
+  }
+
+  /** Knows of one object what it knows of another. */
   carryOver(from: SessionData, to: SessionData): void {
-    const tracked = this.#tracked.get(from);
-    if (tracked !== undefined) this.track(to, tracked.clone());
+    const tracked = this.copyOf(from);
+    if (tracked !== undefined) this.track(to, tracked);
   }
 }
 

@@ -87,6 +87,8 @@ export class UserSessions {
     const listed = await operation.withTimeout(this.#list(forms, operation));
     for (const entry of listed.sort((a, b) => b.found.record.activeAt - a.found.record.activeAt)) {
       const { record } = entry.found;
+      // The consumer may have taken long for the sessions before it.
+      if (hasEnded(record, now(), lifetimes)) continue;
       const decoded = await this.#decode(forms, entry);
       if (decoded === undefined) continue;
       yield {
