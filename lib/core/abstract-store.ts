@@ -143,7 +143,7 @@ export abstract class AbstractStore extends StorePrimitives {
 
   /**
    * Notes that a session was used, so that it lives on. Changes nothing else, unless the request has changed the
-   * lifetime in the cookie. A no-op for a session that has ended.
+   * lifetime in the cookie. A no-op for a session that had ended before the request began.
    */
   override touch(sid: string, session: SessionData, callback: Callback<void>): void;
   override touch(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
