@@ -150,7 +150,7 @@ const table: Record<State, Record<Origin, Expected>> = {
     copy: UNKNOWN,
     moved: "gone",
     mirrored: PLAIN,
-    plain: "create over it",
+    plain: PLAIN,
   },
   "ended a grace period ago": {
     loaded: "gone",

@@ -1,4 +1,5 @@
-import { Cookie, type SessionData } from "express-session";
+import { Cookie, Session, type SessionData } from "express-session";
+import { Clock } from "../../lib/conformance/clock.js";
 import { eventsOf } from "../../lib/conformance/observe.js";
 import {
   find,
@@ -41,11 +42,19 @@ function deepProxy<T extends object>(target: T): T {
 
 type Disguise = (session: RequestSession) => SessionData;
 
+/** As in applications that give each request a session class of their own. */
+function madeOf(session: RequestSession): RequestSession {
+  const { req } = session as unknown as { req: object };
+  const SessionOfRequest = Session as unknown as new (req: object, data: object) => RequestSession;
+  return new SessionOfRequest(req, session);
+}
+
 /** Objects that the store recognizes as the loaded session. */
 const recognized: Record<string, Disguise> = {
   "the Session of a request": session => session,
   "a spread of it": session => ({ ...session }),
   "a copy by Object.assign": session => Object.assign({}, session),
+  "a Session that is made of it": session => madeOf(session),
   "a proxy of it": session => new Proxy(session, {}),
   "a proxy of all its objects": deepProxy,
   "a proxy of a proxy": session => new Proxy(deepProxy(session), {}),
@@ -134,23 +143,54 @@ describe.each([
 });
 
 // Passport's `logIn` with `keepSessionInfo` gives the new session the cookie object of the old one.
-describe.each(["another sid", "the same sid"])(
-  "two sessions of a request with one cookie object, with %s",
-  kind => {
-    it("are told apart: the old one stays destroyed, the new one is created", async () => {
-      const newSid = kind === "another sid" ? "new" : "old";
-      await store.set("old", plain({ user: "ann" }));
-      const old = await load(store, "old");
-      await store.destroy("old");
-      const session = requestSession(store, newSid, plain());
-      Object.assign(session, { cookie: old.cookie, user: "ben" });
-      await store.set(newSid, session);
-      expect(await stored(store, newSid)).toEqual({ user: "ben" });
-      await store.set("old", Object.assign(old, { cart: 1 }));
-      expect(await stored(store, "old")).toEqual(kind === "another sid" ? null : { user: "ben" });
-    });
-  },
-);
+describe.each(["another sid", "the same sid"])("the session before `regenerate`, with %s", kind => {
+  const newSid = kind === "another sid" ? "new" : "old";
+
+  /** What express-session does in `req.session.regenerate()`. */
+  async function regenerate(old: RequestSession): Promise<RequestSession> {
+    const { req } = old as unknown as { req: Parameters<MemoryStore["createSession"]>[0] };
+    const generate = () => store.createSession(Object.assign(req, { sessionID: newSid }), plain());
+    Object.assign(store, { generate });
+    await new Promise(resolve => store.regenerate(req, resolve));
+    return req.session as RequestSession;
+  }
+
+  it.each([
+    ["itself", (session: RequestSession) => session],
+    ["as a proxy", (session: RequestSession) => new Proxy(session, {})],
+  ])("stays destroyed, and the new one is saved %s, also with its cookie", async (_name, disguise) => {
+    await store.set("old", plain({ user: "ann" }));
+    const old = await load(store, "old");
+    const session = disguise(Object.assign(await regenerate(old), { cookie: old.cookie, user: "ben" }));
+    await store.set(newSid, session);
+    expect(await stored(store, newSid)).toEqual({ user: "ben" });
+    await store.set("old", Object.assign(old, { cart: 1 }));
+    expect(await stored(store, "old")).toEqual(kind === "another sid" ? null : { user: "ben" });
+    await store.destroy(newSid);
+    await store.set(newSid, Object.assign(session, { cart: 1 }));
+    expect(await store.get(newSid)).toBeNull();
+  });
+});
+
+it("a session that was also saved under another sid stays the session with its own", async () => {
+  await store.set("sid", plain({ user: "ann" }));
+  const session = await load(store, "sid");
+  await store.set("audit", session);
+  await store.destroy("sid");
+  await store.set("sid", session);
+  expect(await store.get("sid")).toBeNull();
+});
+
+it("a session that asks for its end when another host has seen it end is destroyed for all", async () => {
+  const clock = new Clock();
+  open({ now: clock.now, ttl: 600, touchAfter: 0 });
+  await store.set("sid", plain({ user: "ann" }));
+  const running = await load(store, "sid");
+  clock.advance(601);
+  await store.set("sid", { cookie: { originalMaxAge: 0 } } as SessionData);
+  await store.set("sid", Object.assign(running, { views: 1 }));
+  expect(await store.get("sid")).toBeNull();
+});
 
 const newSessions = ["the Session of a request", "a proxy of it", "a proxy of all its objects"] as const;
 

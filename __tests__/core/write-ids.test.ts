@@ -60,6 +60,17 @@ describe("a version", () => {
     }
   });
 
+  it("keeps the id of the last removal over the sessions that are created after it", () => {
+    const ids = new WriteIds();
+    const removal = ids.nextRemoval();
+    const first = createdVersion(ids.next(), tombstoneOf(removal));
+    const ended = { ...tombstoneOf(ids.extend(first, ids.next())), data: "{}", lifetime: 1 };
+    const second = createdVersion(ids.next(), ended);
+    expect(hasWriteId(second, removal)).toBe(true);
+    expect(incarnationOf(second)).not.toBe(incarnationOf(first));
+    expect(second.length).toBeLessThanOrEqual(MAX_VERSION_LENGTH);
+  });
+
   it("keeps the ids of writes of this process that had no response, and drops the settled ones", () => {
     const ids = new WriteIds();
     const [settled, unsettled, last] = [ids.next(), ids.next(), ids.next()];

@@ -143,7 +143,8 @@ export abstract class AbstractStore extends StorePrimitives {
 
   /**
    * Notes that a session was used, so that it lives on. Changes nothing else, unless the request has changed the
-   * lifetime in the cookie. A no-op for a session that had ended before the request began.
+   * lifetime in the cookie. A no-op for a session that has ended, unless its response began before the end and lasted
+   * longer.
    */
   override touch(sid: string, session: SessionData, callback: Callback<void>): void;
   override touch(sid: string, session: SessionData, options?: CallOptions): Promise<void>;
@@ -318,12 +319,16 @@ export abstract class AbstractStore extends StorePrimitives {
     req: Parameters<Store["createSession"]>[0],
     data: SessionData,
   ): ReturnType<Store["createSession"]> {
-    const { tracker } = this.#sessions;
-    // Before the call, which replaces the cookie of `data`.
-    const tracked = tracker.copyOf(data);
+    const carryOver = this.#sessions.tracker.carryOver(data);
     const session = super.createSession(req, data);
-    if (tracked !== undefined) tracker.track(session, tracked);
+    carryOver(session);
     return session;
+  }
+
+  /** Destroys the session of a request and creates another one. Called by express-session. */
+  override regenerate(...[req, callback]: Parameters<Store["regenerate"]>): void {
+    this.#sessions.tracker.replaceSession(req);
+    super.regenerate(req, callback);
   }
 
   override on<Event extends keyof StoreEvents>(

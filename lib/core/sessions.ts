@@ -81,8 +81,9 @@ export class Sessions {
   #trackNew(sid: string, session: SessionData, now: number): TrackedSession {
     const origin = originOf(session);
     const tracked = new TrackedSession(sid, this.#keys.keyOf(sid), origin, now);
-    // Its next save must not bring it back if it is destroyed in between.
-    if (origin === "new") this.tracker.track(session, tracked);
+    // Its next save must not bring it back if it is destroyed in between. An object that is known under another sid
+    // stays the session with that sid.
+    if (origin !== "plain" && !this.tracker.knows(session)) this.tracker.track(session, tracked);
     return tracked;
   }
 
@@ -161,7 +162,7 @@ export class Sessions {
 
   adopt(sid: string, session: SessionData, peeked: Peeked): void {
     if (peeked.state === "live") {
-      this.tracker.carryOver(peeked.session, session);
+      this.tracker.carryOver(peeked.session)(session);
       return;
     }
     const origin = peeked.state === "absent" ? "mirrored" : "moved";

@@ -40,8 +40,10 @@ export interface StoreInternals {
    * rejected if the session is destroyed in between.
    */
   adopt(sid: string, session: SessionData, peeked: Peeked): void;
-  /** Knows of one object what it knows of another. */
-  carryOver(from: SessionData, to: SessionData): void;
+  /** What the store knows of an object, for one that is made of it: the function that is returned tells it. */
+  carryOver(from: SessionData): (to: SessionData) => void;
+  /** Tells the store that the request gets another session. */
+  replaceSession(req: object): void;
   /** Stores a session, with the time of use that its cookie shows, if nothing is stored under its sid: no tombstone either. */
   insert(sid: string, session: SessionData): Promise<boolean>;
   /** All live sessions, page by page, as another store can import them. */
@@ -122,7 +124,8 @@ export function createInternals(store: InternalParts): StoreInternals {
     save: (sid, session) => run(operation => outcomeOf(operation, sessions.set(sid, session, operation))),
     touch: (sid, session) => run(operation => outcomeOf(operation, sessions.touch(sid, session, operation))),
     adopt: (sid, session, peeked) => sessions.adopt(sid, session, peeked),
-    carryOver: (from, to) => sessions.tracker.carryOver(from, to),
+    carryOver: from => sessions.tracker.carryOver(from),
+    replaceSession: req => sessions.tracker.replaceSession(req),
     insert: (sid, session) => run(operation => sessions.insert(sid, session, operation)),
     keepTombstones: ms => {
       settings.lifetimes.tombstoneMs = ms;

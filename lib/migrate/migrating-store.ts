@@ -66,7 +66,8 @@ export class MigratingStore extends Store {
   readonly #internals: StoreInternals;
   readonly #operations: StageOperations;
   /** Lets an old store of this package know the `Session` of a request. */
-  readonly #carryOver: StoreInternals["carryOver"] | undefined;
+  /** If the old store is one of this package. */
+  readonly #fromInternals: StoreInternals | undefined;
 
   /** @throws TypeError for an unknown or ill-typed option, and if both stores have the same keys in one table */
   constructor(options: MigratingStoreOptions) {
@@ -111,7 +112,7 @@ export class MigratingStore extends Store {
     };
     const target = { ...this.#internals, destroy: (sid: string) => to.destroy(sid) };
     this.#operations = operationsOf(stage, { from: this.#from, to: target, events });
-    if (from instanceof AbstractStore) this.#carryOver = internalsOf(from).carryOver;
+    if (from instanceof AbstractStore) this.#fromInternals = internalsOf(from);
     // express-session serves no sessions while its store says that it is disconnected.
     for (const event of ["connect", "disconnect"]) {
       const source: Store = stage === "from" || stage === "from-first" ? from : to;
@@ -242,9 +243,17 @@ export class MigratingStore extends Store {
     req: Parameters<Store["createSession"]>[0],
     data: SessionData,
   ): ReturnType<Store["createSession"]> {
+    const carryOver = this.#fromInternals?.carryOver(data);
     const session = this.#to.createSession(req, data);
-    this.#carryOver?.(data, session);
+    carryOver?.(session);
     return session;
+  }
+
+  /** Destroys the session of a request and creates another one. Called by express-session. */
+  override regenerate(...[req, callback]: Parameters<Store["regenerate"]>): void {
+    this.#internals.replaceSession(req);
+    this.#fromInternals?.replaceSession(req);
+    super.regenerate(req, callback);
   }
 
   override on<Event extends keyof MigrationEvents>(

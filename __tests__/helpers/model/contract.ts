@@ -155,15 +155,18 @@ export class ModelStore {
     const lifetime = this.#lifetimeAskedFor(session, held);
     const isEnd = lifetime <= 0 || this.#setsExpiryIntoPast(session, holder);
 
-    const isUnrelated = !isLoaded && holder !== "copy";
     if (
       stored === undefined ||
       isTombstone(stored) ||
       this.#isGone(stored) ||
-      (isUnrelated && this.#endOf(stored) <= this.now)
+      this.#isOverFor(holder, stored)
     ) {
       if (isLoaded || (holder === "copy" && stored !== undefined)) return this.#gone();
-      if (isEnd) return "done";
+      if (isEnd) {
+        const canBeSaved = stored !== undefined && !isTombstone(stored) && !this.#isGone(stored);
+        if (canBeSaved) this.destroy(sid);
+        return "done";
+      }
       const created = { life: this.#backend.nextWrite(), createdAt: held?.seenAt ?? this.now };
       this.#write(sid, held, session, { ...created, data: session, lifetime, activeAt: 0, usedAt: 0 });
       return "done";
@@ -342,6 +345,12 @@ export class ModelStore {
     const earliest = stored.usedAt + stored.lifetime;
     if (!isLive && !isCapped) assert.ok(trueNow() >= earliest - spread, "the session has ended too early");
     return isLive ? stored : undefined;
+  }
+
+  /** Whether an object that was not made of the session replaces it by another one. */
+  #isOverFor(holder: Held | Unknown, stored: Entry): boolean {
+    if (holder === "plain") return this.#absoluteEnd(stored) <= this.now;
+    return typeof holder === "object" && holder.entry === undefined && this.#endOf(stored) <= this.now;
   }
 
   /** The session if it was alive at that time and ended less than a grace period ago. */

@@ -180,7 +180,7 @@ export function lifetimeTests(test: DefineTest): void {
     await assertEndsIn(10, store, "sid", clock);
   });
 
-  test("a request that was running when its session ended counts as a use, by its save and by its touch", async ({
+  test("the touch at the end of a slow response counts as a use when the response began, also if the session ended since", async ({
     open,
     clock,
   }) => {

@@ -1,4 +1,4 @@
-import { GRACE_MS, hasEnded, isGone, type LifetimePolicy } from "../expiry.js";
+import { absoluteEnd, GRACE_MS, hasEnded, isGone, type LifetimePolicy } from "../expiry.js";
 import { type Found, type FoundRecord, isTombstone, type StoredRecord, UNREADABLE } from "../record.js";
 import type { ConflictPolicy } from "../store-options.js";
 import { isOfUser } from "../users/user-list.js";
@@ -82,6 +82,13 @@ function overTombstone(save: SaveFacts, over: FoundRecord): Step {
   return isKnown || mayBeOwn ? GONE : { kind: "create", over };
 }
 
+/** Whether a session that ended a moment ago is nothing to go on with: the object that is saved was not made of it. */
+function isOverFor(origin: Origin, record: StoredRecord, now: number, lifetimes: LifetimePolicy): boolean {
+  if (origin === "new") return hasEnded(record, now, lifetimes);
+  // Plain data replaces the session, and would end with it.
+  return origin === "plain" && absoluteEnd(record, lifetimes) <= now;
+}
+
 function overRecord(save: SaveFacts, over: FoundRecord, now: number): Step {
   const { origin, known, conflict, inDoubt, lifetimes } = save;
   const { version } = over.record;
@@ -90,8 +97,8 @@ function overRecord(save: SaveFacts, over: FoundRecord, now: number): Step {
   const earlier = inDoubt.findLast(({ id }) => hasWriteId(version, id));
   if (known !== undefined && incarnationOf(known.version) !== incarnationOf(version)) return GONE;
   if (save.onlyUser !== undefined && !isOfUser(over.record, save.onlyUser)) return GONE;
-  const isUnrelated = known === undefined && earlier === undefined && !isOfStore(origin);
-  if (isUnrelated && hasEnded(over.record, now, lifetimes)) return { kind: "create", over };
+  const isUnrelated = known === undefined && earlier === undefined;
+  if (isUnrelated && isOverFor(origin, over.record, now, lifetimes)) return { kind: "create", over };
   if (earlier !== undefined) {
     const isLast = lastWriteId(version) === earlier.id;
     if (!isLast && conflict === "error") return CONFLICT;

@@ -1,7 +1,15 @@
 import type { SessionData } from "express-session";
 import { nextTurn } from "../../support/event-loop-slice.js";
 import { type CookieTimes, cookieTimesOf } from "../cookie.js";
-import { deleteAtOf, earliestActivity, GRACE_MS, isGone, MAX_TIME, touchAfterMs } from "../expiry.js";
+import {
+  deleteAtOf,
+  earliestActivity,
+  GRACE_MS,
+  isGone,
+  type LifetimePolicy,
+  MAX_TIME,
+  touchAfterMs,
+} from "../expiry.js";
 import type { Operation } from "../operation.js";
 import {
   type Awaitable,
@@ -10,6 +18,7 @@ import {
   IF_ABSENT,
   ifVersion,
   isPromise,
+  isSession,
   type StoredRecord,
   tombstoneOf,
   tombstoneOver,
@@ -319,7 +328,9 @@ export class SaveOperation {
       assertAllowed(step, this.#tracked.origin);
       if (step.kind === "gone") return GONE;
       // Nothing is stored. A first save that had no response may still arrive, and must find the tombstone.
-      const isNeeded = step.kind === "replace" || (this.#mayHaveTakenPlace && found === undefined);
+      const isAwaited = this.#mayHaveTakenPlace && found === undefined;
+      // A request that is running could still save a session that has just ended.
+      const isNeeded = step.kind === "replace" || isAwaited || canBeSaved(found, now, settings.lifetimes);
       if (step.kind === "done" || !isNeeded) return REMOVED;
       const record = tombstoneOver(step.over, tombstoneOf(this.#id, now));
       const condition = step.over === undefined ? IF_ABSENT : ifVersion(step.over, -MAX_TIME, MAX_TIME);
@@ -329,6 +340,10 @@ export class SaveOperation {
       found = result.current;
     }
   }
+}
+
+function canBeSaved(found: Found | undefined, now: number, lifetimes: LifetimePolicy): boolean {
+  return isSession(found) && !isGone(found.record, now, lifetimes);
 }
 
 function isTombstoneOf(found: Found | undefined, id: string): boolean {

@@ -20,7 +20,7 @@ export function originOf(session: SessionData): Origin {
 }
 
 /** Whether an object has the methods of a request's `Session`. */
-export function isRequestSession(session: SessionData): session is Session & { readonly req?: unknown } {
+function isRequestSession(session: SessionData): session is Session & { readonly req?: unknown } {
   try {
     // `instanceof` would not work: an application may have a second copy of express-session.
     const { save, regenerate } = session as Partial<Session>;

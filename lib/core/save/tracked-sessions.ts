@@ -5,7 +5,6 @@ import { cookieOf } from "../cookie.js";
 import { type FoundRecord, touchedRecord } from "../record.js";
 import type { UserForms } from "../users/user-ids.js";
 import { objectNotes } from "./object-notes.js";
-import { isRequestSession } from "./session-objects.js";
 
 /**
  * What a session object is to the store:
@@ -47,6 +46,9 @@ export class TrackedSession {
   readonly seenAt: number;
   /** For an object of `all()`, which sets its `id`: the `id` that it had, if it had one. */
   ownId: { id?: unknown } | undefined;
+
+  /** Whether the request has a new session by now: the cookie and the request say nothing of this one any more. */
+  isReplaced = false;
 
   // Only the methods below write these fields.
   origin: Origin;
@@ -142,11 +144,9 @@ export class SessionTracker {
     };
     const own = noteOf(session);
     if (own !== undefined) return own;
-    const isProxy = types.isProxy(session);
-    // A session of its own. It may have the cookie of another one, as with `keepSessionInfo` of Passport.
-    if (!isProxy && isRequestSession(session)) return undefined;
     // A spread has the cookie of its original. So has a proxy, or else a proxy of it: then it has the same request.
-    return noteOf(cookieOf(session)) ?? (isProxy ? noteOf(session.req) : undefined);
+    const shared = noteOf(cookieOf(session)) ?? (types.isProxy(session) ? noteOf(session.req) : undefined);
+    return shared?.isReplaced ? undefined : shared;
   }
 
   /** Notes what is known of an object, and of what its copies and proxies share with it. */
@@ -158,15 +158,26 @@ export class SessionTracker {
     if (isObject(req)) this.#tracked.set(req, tracked);
   }
 
-  /** A copy of what is known of an object, for an object that is made of it. */
-  copyOf(session: SessionData): TrackedSession | undefined {
-    return this.#lookUp(session, () => true)?.clone();
+  /** Whether it is known what an object is, under whatever sid. */
+  knows(session: SessionData): boolean {
+    return this.#tracked.get(session) !== undefined;
   }
 
-  /** Knows of one object what it knows of another. */
-  carryOver(from: SessionData, to: SessionData): void {
-    const tracked = this.copyOf(from);
-    if (tracked !== undefined) this.track(to, tracked);
+  /**
+   * What is known of an object, for one that is made of it. Call the function that it returns with the new object.
+   * express-session replaces the cookie of the first one in between.
+   */
+  carryOver(from: SessionData): (to: SessionData) => void {
+    const tracked = this.#lookUp(from, () => true)?.clone();
+    return to => {
+      if (tracked !== undefined) this.track(to, tracked);
+    };
+  }
+
+  /** A request gets a new session, which may have the cookie object of the old one, and the same sid. */
+  replaceSession(req: object): void {
+    const tracked = this.#tracked.get(req);
+    if (tracked !== undefined) tracked.isReplaced = true;
   }
 }
 

@@ -79,11 +79,15 @@ export class WriteIds {
 }
 
 /**
- * The version of the write that creates a record. Over a tombstone it keeps the id of that removal, by which backends
- * recognize a late attempt of the removal.
+ * The version of the write that creates a record, over what is stored. It keeps the id of the removal before, by which
+ * backends recognize a late attempt of the removal.
  */
 export function createdVersion(id: string, over?: StoredRecord): string {
-  return over !== undefined && isTombstone(over) ? id + id + over.version : id;
+  if (over === undefined) return id;
+  const removal = isTombstone(over)
+    ? over.version
+    : writeIdsOf(over.version).find(each => each.startsWith(REMOVAL_MARK));
+  return removal === undefined ? id : id + id + removal;
 }
 
 /** Whether `latest` is a later version of the same session, as far as the ids tell. */
