@@ -45,6 +45,19 @@ export function endOf(record: StoredRecord, policy: LifetimePolicy): number {
   return Math.min(record.activeAt + record.lifetime + coverMs, absoluteEnd(record, policy));
 }
 
+/**
+ * The last use to be stored when a session gets another lifetime. Later touches may have been skipped, which the old
+ * lifetime covers. A shorter one covers less, so that the last use counts as later by the difference.
+ */
+export function useToKeep(
+  { activeAt, lifetime }: StoredRecord,
+  newLifetime: number,
+  { now, lifetimes }: { now(): number; lifetimes: LifetimePolicy },
+): number {
+  const lost = touchAfterMs(lifetime, lifetimes) - touchAfterMs(newLifetime, lifetimes);
+  return lost <= 0 ? activeAt : Math.max(activeAt, Math.min(now(), activeAt + lost));
+}
+
 /** The expiry that the session's cookie shows: never one that is past while the session is still found. */
 export function shownExpiry(record: StoredRecord, now: number, policy: LifetimePolicy): number {
   const expiry = expiryOf(record, policy);

@@ -8,7 +8,7 @@ import {
   isGone,
   type LifetimePolicy,
   MAX_TIME,
-  touchAfterMs,
+  useToKeep,
 } from "../expiry.js";
 import type { Operation } from "../operation.js";
 import {
@@ -251,7 +251,9 @@ export class SaveOperation {
       data: codec.pack(key, sid, content.text),
       version: isNew ? createdVersion(this.#id, over) : ids.extend(over.version, this.#id),
       lifetime: content.lifetime,
-      activeAt: isNew ? this.#activeAt : Math.max(this.#activeAt, this.#coveredUse(over, content.lifetime)),
+      activeAt: isNew
+        ? this.#activeAt
+        : Math.max(this.#activeAt, useToKeep(over, content.lifetime, settings)),
       createdAt: isNew ? seenAt : over.createdAt,
     };
     const replaced = isNew ? undefined : over;
@@ -271,16 +273,6 @@ export class SaveOperation {
       this.#settled(settled);
       return { step, content, record, result: settled };
     });
-  }
-
-  /**
-   * The last use of a stored session. Touches after it may have been skipped, and its lifetime covers them. A shorter
-   * one covers less, so that the last use counts as later by the difference.
-   */
-  #coveredUse({ activeAt, lifetime }: StoredRecord, newLifetime: number): number {
-    const { now, lifetimes } = this.#parts.settings;
-    const lost = touchAfterMs(lifetime, lifetimes) - touchAfterMs(newLifetime, lifetimes);
-    return lost <= 0 ? activeAt : Math.max(activeAt, Math.min(now(), activeAt + lost));
   }
 
   #conditionOf({ kind, over }: WriteStep, record: StoredRecord): WriteCondition {
