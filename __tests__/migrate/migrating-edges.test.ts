@@ -132,3 +132,19 @@ it("refuses two stores with one prefix in one file", () => {
   const to = new FileStore({ path, encryption: { keys: [randomBytes(32)] } });
   expect(() => new MigratingStore({ from, to, stage: "from" })).toThrow("another prefix");
 });
+
+it.each<Stage>(["from", "from-first", "to-first", "to"])(
+  "at %s a Session that is made of a spread of what get returned is the one that was loaded",
+  async stage => {
+    const [from, to] = [new MemoryStore(), new MemoryStore()];
+    const store = new MigratingStore({ from, to, stage });
+    await store.set("sid", plain({ kept: 1, gone: 1 }));
+    const req = { sessionID: "sid", sessionStore: store };
+    const found = { ...((await store.get("sid")) as SessionData) };
+    const loaded = store.createSession(req as unknown as Parameters<typeof store.createSession>[0], found);
+    delete (loaded as { gone?: number }).gone;
+    await store.set("sid", loaded);
+    expect(values(await store.get("sid"))).toEqual({ kept: 1 });
+    await Promise.all([from.close(), to.close()]);
+  },
+);

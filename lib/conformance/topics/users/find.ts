@@ -42,6 +42,20 @@ export function findByUserTests(test: DefineTest): void {
     await assertDevices(store, { ann: ["a1", "a2"], bob: ["b1"], eve: [] });
   });
 
+  test("findByUser yields no session that ends while its consumer is busy with another one", async harness => {
+    const store = await openWithUsers(harness);
+    const { clock } = harness;
+    await signInAll(store, "ann", "a1");
+    clock.advance(10);
+    await signInAll(store, "ann", "a2");
+    const devices: unknown[] = [];
+    for await (const { session } of store.findByUser("ann")) {
+      devices.push(deviceOf(session));
+      clock.advance(2 * DAY_SECONDS);
+    }
+    assert.deepEqual(devices, ["a2"]);
+  });
+
   test("what findByUser yields can be saved, and its sids are nowhere in it", async harness => {
     const store = await openWithUsers(harness);
     await store.set("secret-sid", requestSession(store, "secret-sid", plain({ user: "ann" })));
