@@ -156,7 +156,7 @@ export class SaveOperation {
       // It only avoids a request. What was written earlier in this process decides nothing else.
       if (step.kind === "replace" && this.#conflict !== "error") return step;
     }
-    return { kind: "replace", over: stored, since: "nothing", merges: true };
+    return { kind: "replace", over: stored, since: "nothing", merges: this.#conflict === "merge" };
   }
 
   #facts(): SaveFacts {
