@@ -102,7 +102,7 @@ export class Sessions {
   }
 
   #report(tracked: TrackedSession, { reason, keys }: SaveOutcome, operation: Operation): void {
-    operation.outcome = reason === "untracked" ? "merged" : reason;
+    operation.end(reason === "untracked" ? "merged" : reason);
     if (reason === "written" || reason === "removed") return;
     emitLater(this.#emitter, "conflict", () => ({
       reason,

@@ -1,7 +1,7 @@
 import type { SessionData } from "express-session";
 import { dropOldest } from "../support/drop-oldest.js";
 import { type CookieTimes, isShorterByStep } from "./cookie.js";
-import { deleteAtOf, earliestActivity, GRACE_MS, hasEnded, isGone, touchAfterMs } from "./expiry.js";
+import { deleteAtOf, earliestActivity, GRACE_MS, touchAfterMs } from "./expiry.js";
 import type { Operation } from "./operation.js";
 import {
   type Awaitable,
@@ -108,15 +108,10 @@ export class Toucher {
 
   /** Whether the session was alive when it was used. The response may have taken longer than that. */
   #wasAlive(found: Found | undefined, activeAt: number): found is FoundRecord {
-    const { now, lifetimes } = this.#parts.settings;
-    return (
-      isSession(found) &&
-      !hasEnded(found.record, activeAt, lifetimes) &&
-      !isGone(found.record, now(), lifetimes)
-    );
+    return isSession(found) && found.record.activeAt >= this.#activeFrom(found.record, activeAt);
   }
 
-  /** The same as a condition: the earliest `activeAt` with which the session was alive. */
+  /** The earliest `activeAt` with which the session was alive, and has not ended a grace period ago. */
   #activeFrom(record: StoredRecord, activeAt: number): number {
     const { now, lifetimes } = this.#parts.settings;
     return Math.max(

@@ -310,7 +310,7 @@ export class SaveOperation {
     const { backend, settings } = this.#parts;
     const { key, stored } = this.#tracked;
     // Others may have kept alive what has ended as far as this request knows.
-    const isKnown = stored !== undefined && !isGone(stored.record, settings.now(), settings.lifetimes);
+    const isKnown = canBeSaved(stored, settings.now(), settings.lifetimes);
     let found: Found | undefined = isKnown ? stored : await backend.read(key, this.#operation);
     for (;;) {
       this.#operation.throwIfAbandoned();
@@ -334,6 +334,7 @@ export class SaveOperation {
   }
 }
 
+/** Whether a request that has loaded the session can still save it. */
 function canBeSaved(found: Found | undefined, now: number, lifetimes: LifetimePolicy): boolean {
   return isSession(found) && !isGone(found.record, now, lifetimes);
 }

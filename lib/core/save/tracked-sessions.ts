@@ -129,24 +129,23 @@ export class TrackedSession {
 export class SessionTracker {
   readonly #tracked = objectNotes<TrackedSession>();
 
-  /** Finds what is known of an object under this sid, or of the object that it is a copy or a proxy of. */
-  find(session: RequestSession, sid: string): TrackedSession | undefined {
-    return this.#lookUp(session, tracked => tracked.sid === sid);
-  }
-
-  #lookUp(
-    session: RequestSession,
-    isWanted: (tracked: TrackedSession) => boolean,
-  ): TrackedSession | undefined {
-    const noteOf = (object: unknown) => {
-      const tracked = isObject(object) ? this.#tracked.get(object) : undefined;
-      return tracked !== undefined && isWanted(tracked) ? tracked : undefined;
-    };
-    const own = noteOf(session);
+  /**
+   * Finds what is known of an object, or of the object that it is a copy or a proxy of.
+   *
+   * @param sid - if given, only what is known under this sid
+   */
+  find(session: RequestSession, sid?: string): TrackedSession | undefined {
+    const own = this.#get(session, sid);
     if (own !== undefined) return own;
     // A spread has the cookie of its original. So has a proxy, or else a proxy of it: then it has the same request.
-    const shared = noteOf(cookieOf(session)) ?? (types.isProxy(session) ? noteOf(session.req) : undefined);
+    const ofCookie = this.#get(cookieOf(session), sid);
+    const shared = ofCookie ?? (types.isProxy(session) ? this.#get(session.req, sid) : undefined);
     return shared?.isReplaced ? undefined : shared;
+  }
+
+  #get(object: unknown, sid: string | undefined): TrackedSession | undefined {
+    const tracked = isObject(object) ? this.#tracked.get(object) : undefined;
+    return sid === undefined || tracked?.sid === sid ? tracked : undefined;
   }
 
   /** Notes what is known of an object, and of what its copies and proxies share with it. */
@@ -168,7 +167,7 @@ export class SessionTracker {
    * express-session replaces the cookie of the first one in between.
    */
   carryOver(from: SessionData): (to: SessionData) => void {
-    const tracked = this.#lookUp(from, () => true)?.clone();
+    const tracked = this.find(from)?.clone();
     return to => {
       if (tracked !== undefined) this.track(to, tracked);
     };
