@@ -24,14 +24,12 @@ import { AttemptDeadlines } from "./attempt-deadline.js";
 import { isLeaseMissing, isQuotaExceeded, isResponseTooLarge } from "./errors.js";
 import { type Lease, LeasePool, leaseGranter } from "./lease-pool.js";
 import { DEFAULT_CLEANUP_SECONDS, type EtcdStoreOptions, etcdRules } from "./options.js";
-import { pagesOf } from "./pages.js";
+import { shortPagesOf } from "./pages.js";
 import { ResponseSizeLimit } from "./response-size.js";
 import { type SweepOptions, sweep, sweepInTurn } from "./sweep.js";
 import { Transactions, type Write, type WriteOutcome } from "./transactions.js";
 import { UserEntries } from "./user-entries.js";
 import { encodeValue, foundBy, foundIn, type KeyState } from "./value.js";
-
-const MAX_PAGE_RECORDS = 1000;
 
 /**
  * How long removals are plain deletes after a full database rejected a write. A put for each of them would fail, and
@@ -172,21 +170,23 @@ export class EtcdStore extends AbstractStore {
   }
 
   protected override async *_scan(start: string, operation: Operation): AsyncGenerator<ScannedRecord[]> {
-    const pages = pagesOf(
+    const maxRecords = () => this.#responseSize.maxRecords;
+    const pages = shortPagesOf(
       start,
       async range => {
-        const request = () => {
-          const limit = Math.min(MAX_PAGE_RECORDS, this.#responseSize.maxRecords);
-          return this.#client.kv.range({ ...range, limit }, new AttemptDeadlines([operation]).callOptions);
+        const request = (limit: number | string) => {
+          const { callOptions } = new AttemptDeadlines([operation]);
+          return this.#client.kv.range({ ...range, limit }, callOptions);
         };
         try {
-          return await request();
+          return await request(range.limit ?? maxRecords());
         } catch (error) {
           if (!isResponseTooLarge(error)) throw error;
           this.#responseSize.tooLarge();
-          return await request();
+          return await request(maxRecords());
         }
       },
+      maxRecords,
       start === this._keyPrefix ? AFTER_USERS : "",
     );
     for await (const page of pages) yield page.map(kv => ({ key: kv.key.toString(), ...this.#found(kv) }));

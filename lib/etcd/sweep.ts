@@ -2,7 +2,7 @@ import type { Etcd3 } from "etcd3";
 import { Operation } from "../core/operation.js";
 import { AttemptDeadlines } from "./attempt-deadline.js";
 import { leaseEnd } from "./lease-pool.js";
-import { pagesOf } from "./pages.js";
+import { keyPagesOf } from "./pages.js";
 import type { Transactions } from "./transactions.js";
 import { isUserEntry } from "./user-entries.js";
 import { foundIn } from "./value.js";
@@ -13,9 +13,6 @@ import { foundIn } from "./value.js";
  *
  * The id of a lease says when its window ends. So a sweep lists keys without values, and reads few records.
  */
-
-/** This many of the longest keys fit into a response. Long pages are cheap, because etcd counts all keys for each. */
-const PAGE_KEYS = 2000;
 
 /** Records that are read and deleted together. */
 const BATCH_KEYS = 100;
@@ -49,9 +46,9 @@ export async function sweepInTurn(options: SweepOptions, intervalMs: number): Pr
 /** Deletes the records whose leases should have ended long ago. Returns how many. */
 export async function sweep({ kv, transactions, prefix, now, isClosed }: SweepOptions): Promise<number> {
   let deleted = 0;
-  const pages = pagesOf(prefix, range => {
+  const pages = keyPagesOf(prefix, range => {
     const { callOptions } = new AttemptDeadlines([new Operation(REQUEST_TIMEOUT_MS)]);
-    return kv.range({ ...range, limit: PAGE_KEYS, keys_only: true }, callOptions);
+    return kv.range(range, callOptions);
   });
   for await (const page of pages) {
     const ended = page.filter(({ lease }) => hasEnded(lease, now())).map(({ key }) => key.toString());
