@@ -62,6 +62,17 @@ export function cookieTimesOf(session: SessionData): CookieTimes {
   };
 }
 
+/** The expiry in a session's cookie, whatever else is in it. */
+export function cookieExpiryOf(session: SessionData): number | undefined {
+  try {
+    const cookie: CookieFields | undefined = cookieOf(session);
+    return timeOf(cookie?.expires ?? cookie?._expires);
+  } catch {
+    // As above.
+    return undefined;
+  }
+}
+
 function timeOf(expires: unknown): number | undefined {
   if (expires === undefined || expires === null || typeof expires === "boolean") return undefined;
   const time = typeof expires === "string" ? Date.parse(expires) : dateOf(expires).getTime();

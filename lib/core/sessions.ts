@@ -1,6 +1,6 @@
 import type { EventEmitter } from "node:events";
 import type { SessionData } from "express-session";
-import { cookieTimesOf } from "./cookie.js";
+import { cookieExpiryOf, cookieTimesOf } from "./cookie.js";
 import { emitLater } from "./events.js";
 import { hasEnded, shownExpiry } from "./expiry.js";
 import type { SessionKeys } from "./keys.js";
@@ -161,12 +161,22 @@ export class Sessions {
   }
 
   adopt(sid: string, session: SessionData, peeked: Peeked): void {
-    if (peeked.state === "live") {
-      this.tracker.carryOver(peeked.session)(session);
-      return;
-    }
+    const tracked = this.#trackedAs(sid, peeked);
+    tracked.shownElsewhere(cookieExpiryOf(session));
+    this.tracker.track(session, tracked);
+  }
+
+  rebase(sid: string, session: SessionData, peeked: Peeked): void {
+    const known = this.tracker.find(session, sid);
+    const tracked = this.#trackedAs(sid, peeked);
+    if (known !== undefined) tracked.shownElsewhere(known.shownExpires);
+    this.tracker.track(session, tracked);
+  }
+
+  #trackedAs(sid: string, peeked: Peeked): TrackedSession {
+    if (peeked.state === "live") return (this.tracker.find(peeked.session) as TrackedSession).clone();
     const origin = peeked.state === "absent" ? "mirrored" : "moved";
-    this.tracker.track(session, new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now()));
+    return new TrackedSession(sid, this.#keys.keyOf(sid), origin, this.#settings.now());
   }
 
   async insert(sid: string, session: SessionData, operation: Operation): Promise<boolean> {

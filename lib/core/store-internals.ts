@@ -36,10 +36,12 @@ export interface StoreInternals {
   /** As `touch`. Resolves with the outcome. */
   touch(sid: string, session: SessionData): Promise<Outcome>;
   /**
-   * Takes a session that comes from elsewhere for the one that was peeked at: its next save replaces that, and is
-   * rejected if the session is destroyed in between.
+   * Takes a session that was just loaded elsewhere for the one that was peeked at: its next save replaces that, and is
+   * rejected if the session is destroyed in between. The expiry in its cookie is not the request's doing.
    */
   adopt(sid: string, session: SessionData, peeked: Peeked): void;
+  /** The same for a session that a request has changed since. */
+  rebase(sid: string, session: SessionData, peeked: Peeked): void;
   /** What the store knows of an object, for one that is made of it: the function that is returned tells it. */
   carryOver(from: SessionData): (to: SessionData) => void;
   /** Tells the store that the request gets another session. */
@@ -124,6 +126,7 @@ export function createInternals(store: InternalParts): StoreInternals {
     save: (sid, session) => run(operation => outcomeOf(operation, sessions.set(sid, session, operation))),
     touch: (sid, session) => run(operation => outcomeOf(operation, sessions.touch(sid, session, operation))),
     adopt: (sid, session, peeked) => sessions.adopt(sid, session, peeked),
+    rebase: (sid, session, peeked) => sessions.rebase(sid, session, peeked),
     carryOver: from => sessions.tracker.carryOver(from),
     replaceSession: req => sessions.tracker.replaceSession(req),
     insert: (sid, session) => run(operation => sessions.insert(sid, session, operation)),

@@ -8,6 +8,7 @@ import {
 import { type Callback, callbackify } from "../core/callbacks.js";
 import type { Listener } from "../core/events.js";
 import { checkOptions, rules } from "../core/options.js";
+import { incarnationOf } from "../core/save/write-ids.js";
 import type { StoreInternals } from "../core/store-internals.js";
 import { OldStore } from "./old-store.js";
 import { assertOwnKeys } from "./shared-keys.js";
@@ -65,7 +66,6 @@ export class MigratingStore extends Store {
   readonly #to: AbstractStore;
   readonly #internals: StoreInternals;
   readonly #operations: StageOperations;
-  /** Lets an old store of this package know the `Session` of a request. */
   /** If the old store is one of this package. */
   readonly #fromInternals: StoreInternals | undefined;
 
@@ -188,17 +188,19 @@ export class MigratingStore extends Store {
       const isNew = except !== undefined && (!isOld || (await this.#internals.peek(except)).state === "live");
       return await this.#to.destroyByUser(user, isNew ? options : { ...options, except: undefined });
     };
+    // Where the old store is read first, it decides whose session it is: the new one may have missed a save.
+    const isOldFirst = this.stage !== "to-first";
     let count = await endNew();
     for (const [sid] of old) {
       if (sid === except) continue;
-      let { state } = await this.#internals.peek(sid);
-      if (state === "live") {
-        // A request has moved it after the users' list was read, or it is the one that the handle in `except` names.
+      let peeked = await this.#internals.peek(sid);
+      if (peeked.state === "live") {
+        // A request has moved it after the users' list was read.
         count += await endNew();
-        ({ state } = await this.#internals.peek(sid));
-        if (state === "live") continue;
+        peeked = await this.#internals.peek(sid);
       }
-      if (state === "absent") count += 1;
+      if (peeked.state === "live" && (!isOldFirst || incarnationOf(peeked.version) === except)) continue;
+      if (peeked.state === "live" || peeked.state === "absent") count += 1;
       await this.destroy(sid);
     }
     return count;

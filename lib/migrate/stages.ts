@@ -31,6 +31,8 @@ const MAX_NOTED = 50_000;
 /** More often than requests change one session while it is written once. */
 const MAX_ROUNDS = 100;
 
+type LiveSession = Extract<Peeked, { state: "live" }>;
+
 /** What a migrating store does in one stage. */
 export interface StageOperations {
   get(sid: string): Promise<SessionData | null>;
@@ -94,7 +96,7 @@ class FromStage implements StageOperations {
     await this.from.set(sid, session);
     const peeked = await this.to.peek(sid);
     if (peeked.state === "live") {
-      this.to.adopt(sid, session, peeked);
+      this.to.rebase(sid, session, peeked);
       await this.saveToNewStore(sid, session);
     } else if (peeked.state === "destroyed") await this.#saveOverSignOut(sid, session);
   }
@@ -118,13 +120,32 @@ class FromStage implements StageOperations {
     const outcome = await this.to.save(sid, session);
     if (outcome === "removed") await this.from.destroy(sid);
     else if (outcome === "gone") await this.destroyIfDestroyed(sid);
-    else if (outcome === "merged") await this.#saveMerged(sid);
+    // The new store has kept what another request has changed, such as one at the next stage.
+    else if (outcome === "merged") await this.copyToOldStore(sid, await this.to.peek(sid));
   }
 
-  /** The new store has kept what another request has changed, such as one at the next stage. */
-  async #saveMerged(sid: string): Promise<void> {
-    const peeked = await this.to.peek(sid);
-    if (peeked.state === "live") await this.from.set(sid, peeked.session);
+  /**
+   * Writes to the old store what the new one has. Repeats that if the session was changed in the meantime: the last
+   * request to end has then written the latest state. Returns what was written, or `undefined` if there is nothing.
+   */
+  protected async copyToOldStore(sid: string, peeked: Peeked): Promise<LiveSession | undefined> {
+    let latest = peeked;
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      // A process that cannot read the session, perhaps for want of a key, does not know that it has ended.
+      if (latest.state === "unreadable") return undefined;
+      if (latest.state !== "live") {
+        await this.from.destroy(sid);
+        return undefined;
+      }
+      const copied = latest;
+      await this.from.set(sid, copied.session);
+      latest = await this.to.peek(sid);
+      if (latest.state === "live" && latest.version === copied.version) return latest;
+    }
+    throw new StoreError(
+      "ERR_STORE_UNAVAILABLE",
+      "The new store's session changed with each write to the old store. If both are on one backend, give them different prefixes.",
+    );
   }
 
   /** The old store may still have what was destroyed, or has ended, in the new one. */
@@ -163,8 +184,7 @@ class FromFirstStage extends FromStage {
   async #onlyInNewStore(sid: string, peeked: Peeked): Promise<SessionData | null> {
     if (peeked.state !== "live") return null;
     this.events.readFrom("to");
-    await this.from.set(sid, peeked.session);
-    return peeked.session;
+    return (await this.copyToOldStore(sid, peeked))?.session ?? null;
   }
 
   override async set(sid: string, session: SessionData): Promise<void> {
@@ -213,27 +233,10 @@ export class ToFirstStage extends FromStage {
     await this.copyBack(sid);
   }
 
-  /**
-   * Writes to the old store what the new one has, so that the way back is open. Repeats that if the session was changed
-   * in the meantime: the last request to end has then written the latest state.
-   */
+  /** Writes to the old store what the new one has, so that the way back is open. */
   async copyBack(sid: string): Promise<void> {
-    let peeked = await this.to.peek(sid);
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      // A process that cannot read the session, perhaps for want of a key, does not know that it has ended.
-      if (peeked.state === "unreadable") return;
-      if (peeked.state !== "live") return await this.from.destroy(sid);
-      const { version } = peeked;
-      await this.from.set(sid, peeked.session);
-      peeked = await this.to.peek(sid);
-      if (peeked.state === "live" && peeked.version === version) {
-        return noteSome(this.#copied, sid, version);
-      }
-    }
-    throw new StoreError(
-      "ERR_STORE_UNAVAILABLE",
-      "The new store's session changed with each write to the old store. If both are on one backend, give them different prefixes.",
-    );
+    const copied = await this.copyToOldStore(sid, await this.to.peek(sid));
+    if (copied !== undefined) noteSome(this.#copied, sid, copied.version);
   }
 }
 

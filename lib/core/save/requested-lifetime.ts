@@ -42,6 +42,6 @@ export function isExpiryInPast({ expires }: CookieTimes, tracked: TrackedSession
     case "loaded":
       return expires < tracked.seenAt && expires !== tracked.shownExpires;
     default:
-      return true;
+      return expires !== tracked.shownExpires;
   }
 }

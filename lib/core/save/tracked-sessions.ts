@@ -94,6 +94,11 @@ export class TrackedSession {
     this.shownExpires = shownExpires;
   }
 
+  /** The object was loaded from another store, with this expiry in its cookie. */
+  shownElsewhere(expires: number | undefined): void {
+    this.shownExpires = expires;
+  }
+
   /** A save took place. `storedText` is what was written, `own` what the request holds. */
   saved(stored: FoundRecord, storedText: string, own: RequestedSession): void {
     this.loaded(stored, storedText, own.expires);
