@@ -101,6 +101,29 @@ describe.each(userBackends)("with sessions in $name", backend => {
     },
   );
 
+  it("destroyByHandle fails if the session gets another user before it is destroyed", async () => {
+    const store = open();
+    await signIn(store, "s", "ann");
+    const request = await load(store, "s");
+    const found = await store.findByUser("ann").next();
+    let isDone = false;
+    intercept(
+      store,
+      "_write",
+      (original: (...args: never[]) => unknown) =>
+        (async (...args: never[]) => {
+          if (!isDone) {
+            isDone = true;
+            await store.set("s", Object.assign(request, { user: "bob" }));
+          }
+          return original(...args);
+        }) as never,
+    );
+    const ended = store.destroyByHandle("ann", found.value?.handle as string);
+    await expect(ended).rejects.toMatchObject({ code: "ERR_SESSION_NOT_FOUND" });
+    await assertDevices(store, { ann: [], bob: ["s"] });
+  });
+
   itShared(
     "updateByUser counts a session that another process moves to another form of its user",
     async () => {

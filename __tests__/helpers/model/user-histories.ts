@@ -199,12 +199,7 @@ class Run {
     if (one === undefined) return;
     const removal = this.#oracle.destroyed(deviceIn(one));
     const { interval, outcome } = await this.#during(() => store.destroyByHandle(user, one.handle));
-    // The session may have changed to another user in the meantime, and then still exists.
-    Object.assign(removal, interval, {
-      outcome:
-        outcome === "done" && !this.#oracle.isCertainly(user, deviceIn(one), interval) ? "doubtful" : outcome,
-      start: removal.start,
-    });
+    Object.assign(removal, interval, { outcome, start: removal.start });
   }
 
   async #updateByUser(store: AbstractStore): Promise<void> {

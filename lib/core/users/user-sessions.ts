@@ -139,7 +139,9 @@ export class UserSessions {
     const session = listed.find(({ found }) => incarnationOf(found.record.version) === handle);
     if (session === undefined) throw notFound("handle");
     operation.renew();
-    await operation.withTimeout(endSession(this.#parts, forms, session.key, session.found, operation));
+    const ended = endSession(this.#parts, forms, session.key, session.found, operation);
+    // It has ended or got another user since it was listed.
+    if (!(await operation.withTimeout(ended))) throw notFound("handle");
     await operation.withTimeout(removeEntries(this.#parts, [session], operation));
   }
 
