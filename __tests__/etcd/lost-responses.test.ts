@@ -58,6 +58,28 @@ describe("a lost answer", () => {
     expect(await store.get("sid")).toBeNull();
   });
 
+  it("that was too large for gRPC does not bring back what was destroyed in between", async () => {
+    const [store, other] = [open(), new EtcdStore({ client: raw, prefix: etcd.prefix, now: etcd.clock.now })];
+    await store.set("shared", plain());
+    const [ours, theirs] = [await load(store, "shared"), await load(other, "shared")];
+    await other.set("shared", Object.assign(theirs, { theirs: 1 }));
+    const conflicts = eventsOf(store, "conflict");
+    // The first transaction is rejected for the sake of `shared`. The second one does both writes.
+    traffic.next("txn", perform => perform());
+    traffic.next("txn", async perform => {
+      await perform();
+      await other.destroy("new");
+      throw new Error("8 RESOURCE_EXHAUSTED: Received message larger than max (5000000 vs 4194304)");
+    });
+    await Promise.all([
+      store.set("new", requestSession(store, "new", plain({ user: "ann" }))),
+      store.set("shared", Object.assign(ours, { ours: 1 })),
+    ]);
+    expect(await store.get("new")).toBeNull();
+    expect(await stored(store, "shared")).toEqual({ ours: 1, theirs: 1 });
+    expect((await conflicts()).map(({ reason }) => reason).sort()).toEqual(["gone", "merged"]);
+  });
+
   it("that the client asks for again leaves touch and destroy as they are", async () => {
     const store = open({ ttl: 100 });
     await store.set("sid", plain({ user: "ann" }));

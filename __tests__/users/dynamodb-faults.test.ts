@@ -117,6 +117,19 @@ describe("sign-ins to DynamoDB", () => {
   });
 });
 
+it("a first save that was repeated and then met a transaction does not bring back what was destroyed", async () => {
+  const own = dynamodbClient();
+  const [store, other] = [open({ user: undefined }), open({ user: undefined, client: own })];
+  traffic.next("PutItem", loseAnswer(timeout()));
+  traffic.next("PutItem", async () => {
+    await other.destroy("s");
+    return await refused("TransactionConflictException")();
+  });
+  await store.set("s", requestSession(store, "s", plain({ user: "ann" })));
+  expect(await store.get("s")).toBeNull();
+  own.destroy();
+});
+
 describe("a user with 300 sessions in DynamoDB", () => {
   it("is listed and ended, and 300 ended ones leave nothing", async () => {
     const store = open({ timeoutMs: 30_000 });

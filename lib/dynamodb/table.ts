@@ -1,4 +1,4 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { DynamoDBClient, DynamoDBServiceException } from "@aws-sdk/client-dynamodb";
 import type {
   DynamoDBDocumentClient,
   GetCommandOutput,
@@ -51,16 +51,25 @@ export class Table {
     return this.client.send(get, { abortSignal: signal }).catch(this.rethrow);
   }
 
-  /** Sends a command again as long as a transaction on the same items is in flight. */
+  /**
+   * Sends a command again as long as a transaction on the same items is in flight. The attempts in the metadata of an
+   * error include what the client repeated before: one of these attempts may have taken place.
+   */
   async send(
     command: TransactionalCommand,
     operation: Operation,
   ): Promise<Pick<TransactGetCommandOutput, "Responses">> {
+    let repeated = 0;
     for (let repetition = 0; ; repetition++) {
       try {
         return await this.client.send(command as TransactGetCommand, { abortSignal: operation.signal });
       } catch (error) {
-        if (!isTransient(error)) return this.rethrow(error);
+        const { $metadata } = error as Partial<DynamoDBServiceException>;
+        repeated += ($metadata?.attempts ?? 1) - 1;
+        if (!isTransient(error)) {
+          if ($metadata !== undefined) $metadata.attempts = repeated + 1;
+          return this.rethrow(error);
+        }
       }
       await backoff(repetition);
       operation.throwIfAbandoned();

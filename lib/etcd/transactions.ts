@@ -4,7 +4,7 @@ import type { Awaitable } from "../core/record.js";
 import { StoreError, tooLarge } from "../errors.js";
 import { type Batchable, Batcher } from "../support/batcher.js";
 import { AttemptDeadlines } from "./attempt-deadline.js";
-import { isPerOperationError, isRequestTooLarge } from "./errors.js";
+import { isPerOperationError, isRequestTooLarge, isResponseTooLarge } from "./errors.js";
 import { endOfPrefix } from "./pages.js";
 import type { ResponseSizeLimit } from "./response-size.js";
 import { isNeverRemoved, isRemovedBy } from "./value.js";
@@ -50,7 +50,7 @@ export interface WriteOutcome {
   readonly revision: string;
   /** What is stored, if nothing was written. */
   readonly current: IKeyValue | undefined;
-  /** Whether the client sent the write more than once, so that an earlier attempt may have taken place. */
+  /** Whether the write was sent more than once, so that an earlier attempt may have taken place. */
   readonly isRetried: boolean;
 }
 
@@ -190,10 +190,14 @@ export class Transactions {
 
   async #txn(request: ITxnRequest, writes: QueuedWrite[]): Promise<ITxnResponse> {
     const attempts = new AttemptDeadlines(writes.map(({ operation }) => operation));
+    let hasTakenPlace = false;
     try {
       return await this.#kv.txn(request, attempts.callOptions);
+    } catch (error) {
+      hasTakenPlace = isResponseTooLarge(error);
+      throw error;
     } finally {
-      if (attempts.count > 1) for (const write of writes) write.isRetried = true;
+      if (hasTakenPlace || attempts.count > 1) for (const write of writes) write.isRetried = true;
     }
   }
 
