@@ -63,6 +63,53 @@ it("^C stops the search for users, before anything is destroyed or copied", asyn
   }
 });
 
+describe("^C while sessions are destroyed", () => {
+  it.each([
+    ["clear", "--yes"],
+    ["users", "end", "ann"],
+  ])("says how many were: %s %s", async (...args) => {
+    const path = await module(
+      "slow.cjs",
+      `const { MemoryStore } = require(${JSON.stringify(join(dist, "memory.js"))});
+      class Slow extends MemoryStore {
+        async #slowly(work) {
+          process.stderr.write("removing\\n");
+          await new Promise(done => setTimeout(done, 300));
+          return await work();
+        }
+        async _removeAll(...args) {
+          await this.#slowly(() => super._removeAll(...args));
+        }
+        async _write(key, write, operation) {
+          if (write.record.lifetime !== 0) return super._write(key, write, operation);
+          return await this.#slowly(() => super._write(key, write, operation));
+        }
+      }
+      module.exports = async () => {
+        const store = new Slow({ user: session => session.user });
+        for (const sid of ["a", "b", "c"]) await store.set(sid, { cookie: { originalMaxAge: 60_000 }, user: "ann" });
+        return store;
+      };`,
+    );
+    const process = start([...args, "-s", path]);
+    await process.until(/removing/);
+    process.child.kill("SIGINT");
+    const { code, stdout } = await process.result;
+    expect([code, stdout]).toEqual([130, "Destroyed 3 sessions.\n"]);
+  });
+});
+
+it("an option at the end without its value is wrong usage", async () => {
+  const { code, stderr } = await cli(["list", "-s", "memory:", "--user"]);
+  expect([code, stderr]).toEqual([2, expect.stringContaining("argument missing")]);
+});
+
+it("a result that cannot be written is an error", () => {
+  const run = `"${process.execPath}" "${PROGRAM}" stats -s memory: > /dev/full`;
+  const { status, stderr } = spawnSync("sh", ["-c", run], { encoding: "utf8" });
+  expect([status, stderr]).toEqual([1, expect.stringContaining("could not be written: ENOSPC")]);
+});
+
 it.each([
   "etcd://user:se@cret@127.0.0.1/x",
   "etcd://user@127.0.0.1/x?password=cret",

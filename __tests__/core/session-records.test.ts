@@ -81,7 +81,7 @@ describe.each(backends)("the records of a store on $name", backend => {
     const store = createStore({});
     await Promise.all(Array.from({ length: 30 }, (_, index) => store.set(`sid-${index}`, session())));
     let count = 0;
-    await internalsOf(store).records.clear(undefined, removed => {
+    await internalsOf(store).records.clear(new AbortController().signal, removed => {
       count += removed;
     });
     expect([count, await store.length()]).toEqual([30, 0]);

@@ -66,7 +66,9 @@ function withIdsLast(args: readonly string[]): string[] {
   const end = args.indexOf("--");
   const [options, operands] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end + 1)];
   const isId = (arg: string) => /^-[A-Za-z0-9_-]{31,}$/.test(arg);
-  return [...options.filter(arg => !isId(arg)), "--", ...options.filter(isId), ...operands];
+  const last = [...options.filter(isId), ...operands];
+  // An option without a value would take a `--` for it.
+  return last.length === 0 ? [...args] : [...options.filter(arg => !isId(arg)), "--", ...last];
 }
 
 /** Says what went wrong. Returns the exit code. */

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { withoutCredentials } from "./errors.js";
 
@@ -80,6 +81,8 @@ export function color(name: keyof typeof colors, text: string): string {
 export function endWithReader(current: { readonly isChange?: boolean }): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
+      // A full disk is not the reader's doing.
+      if (error.code !== "EPIPE") writeSync(2, `error: the result could not be written: ${error.message}\n`);
       process.exit(error.code === "EPIPE" && current.isChange !== true ? 0 : 1);
     });
   }

@@ -389,6 +389,7 @@ export abstract class AbstractStore extends StorePrimitives {
       listings: this.#listings,
       sessions: this.#sessions,
       clear: (operation, onPage) => this.#clear(operation, onPage),
+      destroyByUser: (user, operation, onPage) => this.#users().destroy(user, undefined, operation, onPage),
     });
   }
 

@@ -83,8 +83,14 @@ interface RecordInternals {
   remove(record: SessionRecord): Promise<boolean>;
   /** What records may have for a user, also without the option `user`. @throws TypeError for what is no user */
   formsOfUser(user: string): readonly string[];
-  /** As `clear()`. @param onPage - called with the number of records removed since the last call */
-  clear(signal: AbortSignal | undefined, onPage: (removed: number) => void): Promise<void>;
+  /**
+   * As `clear()`, but a page that was begun is finished, and so is counted.
+   *
+   * @param onPage - called with the number of records removed since the last call
+   */
+  clear(signal: AbortSignal, onPage: (removed: number) => void): Promise<void>;
+  /** As `destroyByUser()`, and as {@link clear}. */
+  destroyByUser(user: string, signal: AbortSignal, onPage: (removed: number) => void): Promise<void>;
 }
 
 /** The parts of a store that its internals are made of. */
@@ -95,6 +101,7 @@ interface InternalParts {
   readonly listings: Listings;
   readonly sessions: Sessions;
   clear(operation: Operation, onPage: (removed: number) => void): Promise<void>;
+  destroyByUser(user: string, operation: Operation, onPage: (removed: number) => void): Promise<unknown>;
 }
 
 type Run = <T>(work: (operation: Operation) => Awaitable<T>) => Promise<T>;
@@ -144,7 +151,8 @@ export function createInternals(store: InternalParts): StoreInternals {
   };
 }
 
-function recordInternals({ parts, keys, calls, listings, clear }: InternalParts, run: Run): RecordInternals {
+function recordInternals(store: InternalParts, run: Run): RecordInternals {
+  const { parts, keys, calls, listings } = store;
   const records = new SessionRecords(parts, keys, listings);
   const { users, hashing, encryption } = parts.settings;
   return {
@@ -155,6 +163,20 @@ function recordInternals({ parts, keys, calls, listings, clear }: InternalParts,
     decode: record => records.decode(record),
     remove: record => run(operation => records.remove(record, operation)),
     formsOfUser: user => new UserIds(() => undefined, hashing, encryption).ofArgument(user),
-    clear: async (signal, onPage) => await calls.track(clear(calls.operation(signal), onPage)),
+    clear: async (signal, onPage) => {
+      await calls.track(store.clear(calls.operation(undefined), orStop(signal, onPage)));
+    },
+    destroyByUser: async (user, signal, onPage) => {
+      await calls.track(store.destroyByUser(user, calls.operation(undefined), orStop(signal, onPage)));
+    },
+  };
+}
+
+/** Ends the work after the page in which the signal was aborted. */
+function orStop(signal: AbortSignal, onPage: (removed: number) => void): (removed: number) => void {
+  signal.throwIfAborted();
+  return removed => {
+    onPage(removed);
+    signal.throwIfAborted();
   };
 }

@@ -4,6 +4,7 @@ import type { SessionRecord } from "../../core/session-records.js";
 import { examples, onStore, type Process, type Run } from "../command.js";
 import { EXIT } from "../errors.js";
 import { formsOf, nameOfUser } from "../filters.js";
+import { Interrupted } from "../interrupt.js";
 import { readRecords } from "../records.js";
 import { printable } from "../terminal.js";
 import { formatCount, formatTime, isoTime, parseCount } from "../units.js";
@@ -114,13 +115,21 @@ async function listUser({ store, terminal, signal }: Run<object>, user: string):
 }
 
 async function endUser({ store, options, terminal, signal }: Run<EndOptions>, user: string): Promise<number> {
-  const { keepsUsers, formsOfUser } = internalsOf(store).records;
+  const { keepsUsers, formsOfUser, destroyByUser } = internalsOf(store).records;
   const forms = formsOf(user, formsOfUser);
   let matched = 0;
   let ended = 0;
   if (keepsUsers && options.dryRun) matched = await store.countByUser(user, { signal });
-  else if (keepsUsers) matched = ended = await store.destroyByUser(user, { signal });
-  else {
+  else if (keepsUsers) {
+    try {
+      await destroyByUser(user, signal, count => {
+        ended += count;
+      });
+    } catch (error) {
+      if (!(error instanceof Interrupted)) throw error;
+    }
+    matched = ended;
+  } else {
     if (!options.dryRun) {
       terminal.note(
         "The store has no option `user`, so all records are read. A sign-in during that may be missed: give a module whose store has the option to be sure.",

@@ -107,8 +107,17 @@ export class UserSessions {
     return (await operation.withTimeout(this.#list(this.#users.ofArgument(user), operation))).length;
   }
 
-  /** @param except - a sid or a handle. Returns how many live sessions were destroyed. */
-  async destroy(user: unknown, except: unknown, operation: Operation): Promise<number> {
+  /**
+   * @param except - a sid or a handle
+   * @param onEnded - called with the number of live sessions that were destroyed since the last call
+   * @returns how many live sessions were destroyed
+   */
+  async destroy(
+    user: unknown,
+    except: unknown,
+    operation: Operation,
+    onEnded?: (count: number) => void,
+  ): Promise<number> {
     const forms = this.#users.ofArgument(user);
     if (except !== undefined && (typeof except !== "string" || except === "")) {
       throw invalidArgument(
@@ -125,6 +134,7 @@ export class UserSessions {
       forms,
       possible.filter(session => session !== spared),
       operation,
+      onEnded,
     );
     const garbage = entries.filter(({ key, found }) => key !== spared?.key && found?.record !== UNREADABLE);
     operation.renew();
@@ -184,7 +194,12 @@ export class UserSessions {
     }
   }
 
-  async #endAll(forms: UserForms, sessions: PossibleSession[], operation: Operation): Promise<number> {
+  async #endAll(
+    forms: UserForms,
+    sessions: PossibleSession[],
+    operation: Operation,
+    onEnded?: (count: number) => void,
+  ): Promise<number> {
     const { lifetimes, now } = this.#parts.settings;
     let ended = 0;
     for (let from = 0; from < sessions.length; from += BATCH) {
@@ -193,7 +208,9 @@ export class UserSessions {
         const isLive = !hasEnded(found.record, now(), lifetimes);
         return (await endSession(this.#parts, forms, key, found, operation)) && isLive;
       });
-      ended += (await operation.withTimeout(Promise.all(results))).filter(Boolean).length;
+      const count = (await operation.withTimeout(Promise.all(results))).filter(Boolean).length;
+      ended += count;
+      onEnded?.(count);
     }
     return ended;
   }
