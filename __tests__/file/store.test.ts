@@ -26,7 +26,7 @@ const { open } = sessionFile;
 describe("path", () => {
   it("is required", () => {
     expect(() => new FileStore({} as FileStoreOptions)).toThrow(
-      new TypeError("Expected `path` to be a non-empty string, but it is missing"),
+      new TypeError("Expected `path` to be a non-empty string, got nothing"),
     );
   });
 

@@ -221,7 +221,7 @@ describe("without the optional peers", () => {
       const { EtcdStore } = require("${name}/etcd");
       try { new EtcdStore({}); } catch (error) { console.log(error.name, error.message); }`;
     expect(await node(packed.bare, code)).toMatch(
-      /^TypeError Expected `client` to be .*package `etcd3` \(npm install etcd3\).*undefined/,
+      /^TypeError Expected `client` to be .*package `etcd3` \(npm install etcd3\).*got nothing/,
     );
   });
 

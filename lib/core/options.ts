@@ -51,7 +51,7 @@ export function typeName(value: unknown): string {
 
 /** The error for a wrong argument or option. `depth: -1` keeps clients and their credentials out of the message. */
 export function invalidArgument(name: string, expected: string, value: unknown): TypeError {
-  if (value === undefined) return new TypeError(`Expected \`${name}\` to be ${expected}, but it is missing`);
+  if (value === undefined) return new TypeError(`Expected \`${name}\` to be ${expected}, got nothing`);
   const shown = inspect(value, { depth: -1, maxStringLength: 80, breakLength: Number.POSITIVE_INFINITY });
   return new TypeError(`Expected \`${name}\` to be ${expected}, got \`${shown}\` (${typeof value})`);
 }
