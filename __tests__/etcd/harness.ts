@@ -11,6 +11,11 @@ import { type Message, type Traffic, trafficOfEtcd } from "../helpers/stores/cou
 export const down = new GRPCUnavailableError("14 UNAVAILABLE: No connection established");
 export const lost = new GRPCUnavailableError("14 UNAVAILABLE: Connection dropped");
 
+/** The error of gRPC in this process for a response above its limit. */
+export const responseTooLarge = new Error(
+  "8 RESOURCE_EXHAUSTED: Received message larger than max (5000000 vs 4194304)",
+);
+
 /** A prefix and a clock for each test of a file, and functions to inspect etcd. */
 export interface EtcdHarness {
   /** The client of the stores. */

@@ -320,7 +320,7 @@ describe("readAll", () => {
   });
 
   it("rejects an object that is not a store of another package with `all`", () => {
-    const expected = /Expected `store` to be a session store of another package, with a method `all`, /;
+    const expected = /Expected `store` to be a session store of another package, with a method `all`, got/;
     for (const store of [undefined, {}, new MemoryStore()]) {
       expect(() => readAll(store as Store)).toThrow(expected);
     }

@@ -62,13 +62,13 @@ function createProgram(current: Process): Command {
 }
 
 /** One id in 64 begins with a `-`, and would be taken for an option: such ones are moved behind a `--`. */
-function withIdsLast(args: readonly string[]): string[] {
+function withIdsLast(args: readonly string[]): readonly string[] {
   const end = args.indexOf("--");
   const [options, operands] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end + 1)];
   const isId = (arg: string) => /^-[A-Za-z0-9_-]{31,}$/.test(arg);
   const last = [...options.filter(isId), ...operands];
   // An option without a value would take a `--` for it.
-  return last.length === 0 ? [...args] : [...options.filter(arg => !isId(arg)), "--", ...last];
+  return last.length === 0 ? args : [...options.filter(arg => !isId(arg)), "--", ...last];
 }
 
 /** Says what went wrong. Returns the exit code. */

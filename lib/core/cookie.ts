@@ -48,7 +48,7 @@ export function cookieTimesOf(session: SessionData): CookieTimes {
     const cookie: CookieFields | undefined = cookieOf(session);
     if (cookie === undefined) return NO_TIMES;
     maxAge = cookie.originalMaxAge;
-    expires = timeOf(cookie.expires ?? cookie._expires);
+    expires = expiryIn(cookie);
   } catch {
     // A getter or a `valueOf` that throws. The serializer reads the cookie too and reports it.
     return NO_TIMES;
@@ -66,11 +66,15 @@ export function cookieTimesOf(session: SessionData): CookieTimes {
 export function cookieExpiryOf(session: SessionData): number | undefined {
   try {
     const cookie: CookieFields | undefined = cookieOf(session);
-    return timeOf(cookie?.expires ?? cookie?._expires);
+    return cookie && expiryIn(cookie);
   } catch {
-    // As above.
+    // A getter or a `valueOf` that throws.
     return undefined;
   }
+}
+
+function expiryIn(cookie: CookieFields): number | undefined {
+  return timeOf(cookie.expires ?? cookie._expires);
 }
 
 function timeOf(expires: unknown): number | undefined {

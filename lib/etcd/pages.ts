@@ -36,11 +36,10 @@ export async function* shortPagesOf(
   from?: string,
 ): Pages {
   for await (const keys of keyPagesOf(prefix, request, from)) {
-    const left = [...keys];
-    while (left.length > 0) {
-      const [first] = left.splice(0, maxRecords()) as [IKeyValue];
-      const end = left[0]?.key ?? keyAfter(keys.at(-1) as IKeyValue);
-      yield* pagesBetween(first.key, end, request);
+    for (let index = 0; index < keys.length; ) {
+      const { key } = keys[index] as IKeyValue;
+      index += maxRecords();
+      yield* pagesBetween(key, keys[index]?.key ?? keyAfter(keys.at(-1) as IKeyValue), request);
     }
   }
 }

@@ -199,6 +199,7 @@ export class MigratingStore extends Store {
         count += await endNew();
         peeked = await this.#internals.peek(sid);
       }
+      // Another user's by now, or the one that the handle in `except` names.
       if (peeked.state === "live" && (!isOldFirst || incarnationOf(peeked.version) === except)) continue;
       if (peeked.state === "live" || peeked.state === "absent") count += 1;
       await this.destroy(sid);

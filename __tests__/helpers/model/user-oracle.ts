@@ -71,7 +71,7 @@ export class UserOracle {
   }
 
   /** Whether the session, if it lives, has this user during the whole interval. */
-  isCertainly(user: string | undefined, device: string, { start, end }: Interval): boolean {
+  #isCertainly(user: string | undefined, device: string, { start, end }: Interval): boolean {
     const changes = (this.#devices.get(device) as Device).changes.filter(
       ({ outcome }) => outcome !== "refused",
     );
@@ -91,7 +91,7 @@ export class UserOracle {
     const isOver = (removal: Event) => removal.outcome === "done" && removal.end < start;
     if (removals.some(each => isOver(each) && creation.outcome === "done" && creation.end < each.start))
       return true;
-    return this.#removalsByUser.some(each => isOver(each) && this.isCertainly(each.user, device, each));
+    return this.#removalsByUser.some(each => isOver(each) && this.#isCertainly(each.user, device, each));
   }
 
   /** Whether the session certainly lives during the whole interval. */
@@ -144,7 +144,7 @@ export class UserOracle {
       if (live.has(device) && this.#hasEnded(device, now)) throw new Error(`${device} lives, but has ended`);
       if (!live.has(device) && this.#lives(device, now)) throw new Error(`${device} was lost`);
       for (const user of ["ann", "bob", undefined]) {
-        if (live.has(device) && live.get(device) !== user && this.isCertainly(user, device, now)) {
+        if (live.has(device) && live.get(device) !== user && this.#isCertainly(user, device, now)) {
           throw new Error(`${device} is ${user}'s, but has the user ${live.get(device)}`);
         }
       }
@@ -163,10 +163,12 @@ export class UserOracle {
   }
 
   #certainlyListed(user: string, device: string, during: Interval): boolean {
-    return this.#lives(device, during) && this.isCertainly(user, device, during);
+    return this.#lives(device, during) && this.#isCertainly(user, device, during);
   }
 
   #isCertainlyNot(user: string, device: string, during: Interval): boolean {
-    return ["ann", "bob", undefined].some(other => other !== user && this.isCertainly(other, device, during));
+    return ["ann", "bob", undefined].some(
+      other => other !== user && this.#isCertainly(other, device, during),
+    );
   }
 }
